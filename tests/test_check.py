@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+from bnlib.check import check_vjp
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def matmul(a, b):
+    return a @ b, (a, b)
+
+
+def matmul_backward(dy, cache):
+    a, b = cache
+    return dy @ b.T, a.T @ dy
+
+
+def scaled_tanh(x, scale):
+    return scale * np.tanh(x), (x, scale)
+
+
+def scaled_tanh_backward(dy, cache):
+    x, scale = cache
+    return dy * scale * (1 - np.tanh(x) ** 2), np.sum(dy * np.tanh(x), axis=0)
+
+
+def log_sum_exp(x):
+    return np.log(np.exp(x).sum()), x
+
+
+def log_sum_exp_backward(dy, x):
+    return (dy * np.exp(x) / np.exp(x).sum(),)
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "shapes"),
+    [
+        pytest.param(matmul, matmul_backward, [(4, 3), (3, 5)], id="matrix product"),
+        pytest.param(scaled_tanh, scaled_tanh_backward, [(2, 3, 4), (3, 4)], id="elementwise, broadcast"),
+        pytest.param(log_sum_exp, log_sum_exp_backward, [(7,)], id="scalar output"),
+    ],
+)
+def test_passes_what_is_right(rng, forward, backward, shapes):
+    numeric, analytic, difference = check_vjp(forward, backward, *(rng.normal(size=s) for s in shapes), rng=rng)
+    assert numeric == pytest.approx(analytic, rel=1e-6)
+    assert numeric != 0
+    assert difference < 1e-6
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(lambda dy, c: (1.0001 * dy @ c[1].T, c[0].T @ dy), id="factor"),
+        pytest.param(lambda dy, c: (dy @ c[1].T, np.zeros_like(c[1])), id="zeros in place of one gradient"),
+        pytest.param(lambda dy, c: (-dy @ c[1].T, c[0].T @ dy), id="sign"),
+        pytest.param(lambda dy, c: (dy @ c[1].T, c[0].T @ dy - (c[0].T @ dy).mean(0)), id="a term too many"),
+        pytest.param(lambda dy, c: (dy @ c[1].T, np.full_like(c[1], np.nan)), id="NaN"),
+    ],
+)
+def test_catches_a_wrong_backward_pass(rng, wrong):
+    with pytest.raises(AssertionError, match=r"finite difference gives -?\d.*backward pass .*relative difference"):
+        check_vjp(matmul, wrong, rng.normal(size=(4, 3)), rng.normal(size=(3, 5)), rng=rng)
+
+
+def test_catches_a_forgotten_path(rng):
+    def centre(x):
+        return x - x.mean(0), None
+
+    a = rng.normal(size=(6, 2))
+    check_vjp(centre, lambda dy, _: (dy - dy.mean(0),), a, rng=rng)
+    with pytest.raises(AssertionError, match="relative difference"):
+        check_vjp(centre, lambda dy, _: (dy,), a, rng=rng)
+
+
+def test_the_message_holds_both_numbers(rng):
+    with pytest.raises(AssertionError) as caught:
+        check_vjp(lambda x: (x, None), lambda dy, _: (2 * dy,), rng.normal(size=3), rng=rng)
+    numbers = [float(word.strip(",:")) for word in str(caught.value).split() if word[-2:-1].isdigit()]
+    assert numbers[1] == pytest.approx(2 * numbers[0], rel=1e-6)
+
+
+def test_tolerance_and_step_are_the_callers(rng):
+    nearly = (lambda x: (x**3, x), lambda dy, x: (3.003 * dy * x**2,), np.array([0.5, 2.0]))
+    with pytest.raises(AssertionError):
+        check_vjp(*nearly, rng=rng)
+    check_vjp(*nearly, rng=rng, rtol=1e-2)
+    with pytest.raises(AssertionError):  # a step this long measures a secant
+        check_vjp(*nearly, rng=rng, rtol=1e-2, step=1.0)
+
+
+def test_a_function_without_a_gradient_passes(rng):
+    check = check_vjp(lambda x: (np.ones(3), None), lambda dy, _: (np.zeros(4),), rng.normal(size=4), rng=rng)
+    assert check == (0, 0, 0)
+
+
+def test_leaves_the_arguments_alone(rng):
+    a, b = rng.normal(size=(4, 3)), rng.normal(size=(3, 5))
+    before = a.copy(), b.copy()
+    check_vjp(matmul, matmul_backward, a, b, rng=rng)
+    np.testing.assert_array_equal(a, before[0])
+    np.testing.assert_array_equal(b, before[1])
+
+
+def test_rejects_arguments_that_are_not_float64(rng):
+    a = rng.normal(size=(4, 3))
+    with pytest.raises(ValueError, match=r"argument 1 has dtype float32, but a finite difference needs float64"):
+        check_vjp(matmul, matmul_backward, a, np.ones((3, 5), np.float32), rng=rng)
+    with pytest.raises(ValueError, match=r"argument 0 has dtype int64"):
+        check_vjp(matmul, matmul_backward, np.ones((4, 3), np.int64), a.T, rng=rng)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(lambda dy, c: (dy @ c[1].T,), id="too few"),
+        pytest.param(lambda dy, c: (dy @ c[1].T, c[0].T @ dy, dy), id="too many"),
+        pytest.param(lambda dy, c: (dy @ c[1].T, (c[0].T @ dy).sum(0)), id="summed, would broadcast"),
+    ],
+)
+def test_rejects_gradients_of_the_wrong_number_or_shape(rng, wrong):
+    with pytest.raises(ValueError, match=r"gradients have shapes .*arguments \[\(4, 3\), \(3, 5\)\]: return one"):
+        check_vjp(matmul, wrong, rng.normal(size=(4, 3)), rng.normal(size=(3, 5)), rng=rng)

@@ -1,0 +1,113 @@
+"""The book's figures: one style, Axes in and Axes out, and a figure that says in words what it shows.
+
+PNG cannot be compared by the check that re-runs the notebooks, and cannot be heard. So every figure carries a
+sentence and a rounded summary of what it plots: :func:`show` puts both beside the picture.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from cycler import cycler
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+# Okabe and Ito's palette: it stays apart in the common kinds of colour blindness, and here also in grey.
+BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072b2", "#d55e00", "#009e73", "#aa4499", "#56b4e9", "#666666"
+
+STYLE: Any = {
+    "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PURPLE, SKY]),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": "medium",
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "figure.dpi": 150,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+}
+COLOURS = 128  # of a figure's PNG: lines and text need no more, and the page weighs a third
+
+
+def axes(rows: int = 1, columns: int = 1, height: float = 3.0, **options: Any) -> tuple[Figure, Any]:
+    """A figure of the book's width, 6.4 inches, and its Axes (one, or an array of them, as in plt.subplots).
+
+    ``height`` is in inches for each row; the other options are those of ``plt.subplots``. The book's style is set
+    for the rest of the session, since what is drawn into the Axes later takes its look from there.
+    """
+    plt.rcParams.update(STYLE)
+    return plt.subplots(rows, columns, figsize=(6.4, height * rows), **options)
+
+
+def histogram(ax: Axes, values: Any, bins: Any = 60, **style: Any) -> Axes:
+    """The density of values, of any shape, as a filled outline."""
+    density, edges = np.histogram(np.ravel(values), bins=bins, density=True)
+    (line,) = ax.plot((edges[:-1] + edges[1:]) / 2, density, drawstyle="steps-mid", **style)
+    ax.fill_between((edges[:-1] + edges[1:]) / 2, density, step="mid", alpha=0.2, color=line.get_color(), linewidth=0)
+    return ax
+
+
+def summarized(value: Any, digits: int = 2) -> str:
+    """A number or a short sequence as a figure's summary prints it: fractions rounded to so many significant digits."""
+    if isinstance(value, str):
+        return value
+    flat = np.ravel(np.asarray(value))
+    if flat.size > 12:
+        raise ValueError(f"a summary of {flat.size} values is no summary: give at most 12, for instance percentiles")
+    if flat.dtype.kind in "iub":
+        return ", ".join(str(int(v)) for v in flat)
+    # + 0.0 turns -0.0 into 0.0
+    return ", ".join(f"{float(f'{v:.{digits}g}') + 0.0:g}" for v in flat)
+
+
+class Shown:
+    """A finished figure: its picture, and the sentence and the numbers that stand for it."""
+
+    def __init__(self, figure: Figure, words: str) -> None:
+        self.words = words
+        memory = io.BytesIO()
+        figure.savefig(memory, format="png")
+        plt.close(figure)
+        picture = Image.open(memory).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        memory = io.BytesIO()
+        picture.save(memory, format="png", optimize=True)
+        self.png = memory.getvalue()
+
+    def __repr__(self) -> str:
+        """Return the words; a notebook shows the picture beside them."""
+        return self.words
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+def show(figure: Figure, sentence: str, summary: Mapping[str, float | str | Sequence[float]] | None = None) -> Shown:
+    """Finish a figure: the last line of a cell that draws.
+
+    Parameters
+    ----------
+    figure : what :func:`axes` gave
+    sentence : what the figure shows, for a reader who does not see it; ends with a full stop
+    summary : the numbers that carry it, by name, at most 12 each; they are rounded to two significant digits
+
+    Raises
+    ------
+    ValueError
+        If the sentence does not end with a full stop, or a summary has more than 12 values.
+    """
+    if not sentence.strip().endswith("."):
+        raise ValueError(
+            f"{sentence!r} is what a reader hears instead of the figure: make it a sentence, with its stop"
+        )
+    numbers = "; ".join(f"{name}: {summarized(value)}" for name, value in (summary or {}).items())
+    return Shown(figure, " ".join(sentence.split()) + (f" {numbers}." if numbers else ""))

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from bnlib import data
+
+
+def rows_of(*arrays):
+    return sorted(map(bytes, np.concatenate(arrays)))
+
+
+def test_sizes_types_and_range():
+    split = data.load("digits")
+    assert [len(a) for a in split] == [1078, 1078, 360, 360, 359, 359]
+    for x, y in (split[:2], split[2:4], split[4:]):
+        assert x.shape == (len(y), 64)
+        assert x.dtype == np.float64
+        assert np.issubdtype(y.dtype, np.integer)
+        assert set(y) == set(range(10))
+    assert min(x.min() for x in split[::2]) == 0
+    assert max(x.max() for x in split[::2]) == 1
+
+
+def test_parts_are_disjoint_and_complete():
+    split = data.load("digits", seed=3)
+    images, labels = load_digits(return_X_y=True)
+    whole = np.column_stack([images / 16, labels])
+    assert len(set(rows_of(whole))) == len(whole)  # no image occurs twice, so rows tell which is which
+    assert rows_of(*(np.column_stack([split[i], split[i + 1]]) for i in (0, 2, 4))) == rows_of(whole)
+
+
+def test_the_split_is_random_not_the_file_order():
+    images, _ = load_digits(return_X_y=True)
+    place = {bytes(row): i for i, row in enumerate(images / 16)}
+    ends = np.array([place[bytes(row)] for row in data.load("digits").x_test]) >= 0.8 * len(images)
+    assert 0.1 < ends.mean() < 0.3
+
+
+def test_the_seed_decides():
+    first, again, other = data.load("digits", 1), data.load("digits", 1), data.load("digits", 2)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(first.x_train, other.x_train)
+
+
+def test_the_caller_cannot_spoil_later_calls():
+    first = data.load("digits")
+    kept = first.x_train.copy()
+    for a in first:
+        a[:] = 7
+    np.testing.assert_array_equal(data.load("digits").x_train, kept)
+
+
+def test_a_further_data_set_is_one_entry(monkeypatch):
+    monkeypatch.setitem(data.LOADERS, "tiny", lambda: (np.arange(10.0).reshape(10, 1), np.arange(10)))
+    split = data.load("tiny")
+    assert [len(a) for a in split] == [6, 6, 2, 2, 2, 2]
+    assert all((x[:, 0] == y).all() for x, y in (split[:2], split[2:4], split[4:]))
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"no data set is called 'mnist': choose one of \['digits'\]"):
+        data.load("mnist")

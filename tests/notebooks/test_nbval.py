@@ -1,0 +1,129 @@
+"""What strict nbval sees, and what only the guard sees: together they leave no way to a wrong output.
+
+The good notebook and its broken copies lie in one folder, so that one run of nbval judges them all.
+"""
+
+import copy
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from nbformat import NotebookNode
+
+from tools import notebooks
+
+ROOT = Path(__file__).parents[2]
+PRINT, RESULT, FIGURE, CARD = 1, 3, 4, 5
+CLAIM = "application/vnd.bnlib.claim+json"
+Break = Callable[[NotebookNode], object]
+
+
+def change_nothing(nb):
+    pass
+
+
+def change_a_printed_digit(nb):
+    nb.cells[PRINT].outputs[0].text = "x is 0.126\n"
+
+
+def change_a_result(nb):
+    nb.cells[RESULT].outputs[0].data["text/plain"] = "1.126"
+
+
+def change_html(nb):
+    nb.cells[CARD].outputs[0].data["text/html"] = "<p>effect 0.413</p>"
+
+
+def change_a_claim(nb):
+    nb.cells[CARD].outputs[0].data[CLAIM]["interval"][0] = 0.26
+
+
+def remove_a_claim(nb):
+    del nb.cells[CARD].outputs[0].data[CLAIM]
+
+
+def change_a_figures_text(nb):
+    nb.cells[FIGURE].outputs[0].data["text/plain"] = "Densities before and after;\n  skew 0.42"
+    nb.cells[FIGURE].metadata.mystnb.image.alt = "Densities before and after; skew 0.42"
+
+
+def raise_an_error(nb):
+    nb.cells[RESULT].source = "x / 0"
+    nb.metadata.bnlib.code = notebooks.code_hash(nb)
+
+
+def strip(nb):
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+
+
+def run_out_of_order(nb):
+    nb.cells[PRINT].execution_count, nb.cells[RESULT].execution_count = 2, 1
+
+
+def change_pixels(nb):
+    nb.cells[FIGURE].outputs[0].data["image/png"] = "AAAA"
+
+
+def ignore_a_changed_output(nb):
+    nb.cells[RESULT].metadata["tags"] = ["nbval-ignore-output"]
+    nb.cells[RESULT].outputs[0].data["text/plain"] = "1.126"
+
+
+SEEN_BY_NBVAL: list[Break] = [
+    change_a_printed_digit,
+    change_a_result,
+    change_html,
+    change_a_claim,
+    remove_a_claim,
+    change_a_figures_text,
+    raise_an_error,
+]
+SEEN_BY_THE_GUARD_ALONE: list[Break] = [strip, run_out_of_order, ignore_a_changed_output]
+SEEN_BY_NEITHER: list[Break] = [change_nothing, change_pixels]
+
+
+def name(break_it: Break) -> str:
+    return break_it.__name__  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def folder(executed: NotebookNode, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nbval")
+    for break_it in [*SEEN_BY_NBVAL, *SEEN_BY_THE_GUARD_ALONE, *SEEN_BY_NEITHER]:
+        nb = copy.deepcopy(executed)
+        break_it(nb)
+        notebooks.write(nb, folder / f"{name(break_it)}.ipynb")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def failed(folder: Path) -> set[str]:
+    """The notebooks in which nbval, called as the Makefile calls it, finds a failing cell."""
+    recipe = re.search(r"^NBVAL = \S+ -m (pytest .*) chapters (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe, "the Makefile's NBVAL is not of the form that this test reads"
+    command = [sys.executable, "-m", *recipe[1].split(), str(folder), *recipe[2].split(), "-rf", "-c", "pyproject.toml"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 1, result.stdout + result.stderr
+    return {match[1] for match in re.finditer(r"^FAILED \S*?(\w+)\.ipynb::", result.stdout, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("break_it", SEEN_BY_NBVAL, ids=name)
+def test_nbval_fails(failed: set[str], break_it: Break):
+    assert name(break_it) in failed
+
+
+@pytest.mark.parametrize("break_it", SEEN_BY_THE_GUARD_ALONE, ids=name)
+def test_nbval_passes_but_the_guard_fails(failed: set[str], folder: Path, break_it: Break):
+    assert name(break_it) not in failed
+    assert notebooks.guard([folder / f"{name(break_it)}.ipynb"])
+
+
+@pytest.mark.parametrize("break_it", SEEN_BY_NEITHER, ids=name)
+def test_what_is_right_or_only_pixels_passes_both(failed: set[str], folder: Path, break_it: Break):
+    assert name(break_it) not in failed
+    assert notebooks.guard([folder / f"{name(break_it)}.ipynb"]) == []

@@ -1,0 +1,117 @@
+"""`run` writes the same bytes twice, describes figures, and leaves the file alone when a cell fails."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from nbformat import NotebookNode
+
+from tools import notebooks
+
+ROOT = Path(__file__).parents[2]
+PRINT, FIGURE = 1, 4
+Save = Callable[[NotebookNode], Path]
+
+
+def make_newer(path: Path, than: Path) -> None:
+    time = than.stat().st_mtime + 10
+    os.utime(path, (time, time))
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of one old module in place of bnlib."""
+    module = tmp_path / "library" / "inner" / "module.py"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    os.utime(module, (0, 0))
+    monkeypatch.setattr(notebooks, "LIBRARY", tmp_path / "library")
+    return module
+
+
+def test_a_second_run_writes_the_same_bytes(good: NotebookNode, save: Save, library: Path):
+    path = save(good)
+    before = path.read_bytes()
+    assert notebooks.run([path], everything=True)
+    assert path.read_bytes() == before
+    assert before.endswith(b"}\n")
+    assert [cell.id for cell in notebooks.read(path).cells] == [f"cell-{n}" for n in range(6)]
+    assert list(path.parent.glob(".chapter*")) == []
+
+
+def test_only_what_changed_is_executed(good: NotebookNode, save: Save, library: Path, capsys):
+    path = save(good)
+    notebooks.run([path])
+    assert "unchanged" in capsys.readouterr().out
+    good.cells[PRINT].source = "x = 0.5\nprint('x is', x)"
+    notebooks.run([save(good)])
+    assert "executed in" in capsys.readouterr().out
+    assert notebooks.read(path).cells[PRINT].outputs[0].text == "x is 0.5\n"
+    assert notebooks.guard([path]) == []
+
+
+def test_a_newer_package_makes_a_chapter_outdated(good: NotebookNode, save: Save, library: Path):
+    path = save(good)
+    assert not notebooks.is_outdated(path)
+    make_newer(library, than=path)
+    assert notebooks.is_outdated(path)
+
+
+def strip(nb):
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+
+
+def remove_alt(nb):
+    del nb.cells[FIGURE].metadata.mystnb["image"]
+
+
+def leave_editor_metadata(nb):
+    nb.cells[FIGURE].metadata["collapsed"] = True
+
+
+@pytest.mark.parametrize("break_it", [strip, remove_alt, leave_editor_metadata])
+def test_run_mends_what_the_guard_says_it_mends(good: NotebookNode, save: Save, library: Path, break_it):
+    path = save(good)
+    before = path.read_bytes()
+    break_it(good)
+    save(good)
+    assert notebooks.guard([path])
+    assert notebooks.run([path])
+    assert path.read_bytes() == before
+
+
+def test_the_alt_text_is_the_figures_text_on_one_line(executed: NotebookNode):
+    options = executed.cells[FIGURE].metadata.mystnb
+    assert options.image.alt == "Densities before and after; skew 0.41"
+    assert options.figure == {"caption": "A pixel.", "name": "fig-pixel"}
+
+
+@pytest.mark.parametrize("failure", ["1 / 0", "import os; os._exit(3)"], ids=["raises", "kills the kernel"])
+def test_a_failing_cell_leaves_the_file_as_it_was(good: NotebookNode, save: Save, library: Path, capsys, failure: str):
+    good.cells[PRINT].source = failure
+    path = save(good)
+    before = path.read_bytes()
+    assert notebooks.main(["run", str(path)]) == 1
+    assert path.read_bytes() == before
+    message = capsys.readouterr().err
+    assert f"chapter.ipynb: cell {PRINT + 1} fails:\n{failure}" in message
+
+
+def test_the_kernel_gets_the_fixed_environment_whatever_the_shell_says(
+    good: NotebookNode, save: Save, library: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in notebooks.ENVIRONMENT:
+        monkeypatch.setenv(name, "7")
+    good.cells[PRINT].source = f"import os; x = 1; print(*[os.environ[name] for name in {[*notebooks.ENVIRONMENT]}])"
+    path = save(good)
+    assert notebooks.run([path])
+    assert notebooks.read(path).cells[PRINT].outputs[0].text == "1 1 1 0\n"
+
+
+def test_the_makefile_exports_the_same_environment():
+    lines = [line.split() for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("export ")]
+    exports = {line[1]: line[3] for line in lines}
+    assert notebooks.ENVIRONMENT.items() <= exports.items()

@@ -1,0 +1,394 @@
+"""Execute the chapters in one fixed environment, and find what is wrong with what they show.
+
+`run` executes changed chapters in place; `guard` reports every fault with its remedy and exits with 1 if there is one.
+The guard reads only the file: that its outputs are also reproducible is nbval's to say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellControlSignal, DeadKernelError
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = ROOT / "chapters"
+LIBRARY = ROOT / "bnlib"
+
+# Threads and the hash seed change the last digits and the order of sets. The Makefile exports the same values.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+}
+CELL_TIMEOUT = 600  # seconds; far above what a chapter may take, so that only a hanging cell meets it
+SLOW_CHAPTER = 20  # seconds
+LONGEST_CELL = 20  # lines
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+NOTEBOOK_METADATA = ("myst", "mystnb", "bnlib")
+CELL_METADATA = ("tags", "mystnb")
+
+# Written so that the patterns do not match themselves.
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|tmp|Users)/|\b[A-Z]:\\(?=\w)")
+MEMORY_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+IMAGE_FILE = re.compile(r"\S+\.(?:png|jpe?g|svg|gif|webp)", re.IGNORECASE)
+UNGATED_EXERCISE = re.compile(r"^\s*(?:`{3,}|~{3,}|:{3,})\s*\{(exercise|solution)\}", re.MULTILINE)
+# nbval obeys a comment only if it is nothing but the marker, so the reason stands in the next line.
+NBVAL_COMMENT = re.compile(r"\s*#+\s*((?:NBVAL|PYTEST_VALIDATE)_(?:IGNORE_OUTPUT|SKIP))\s*")
+NBVAL_TAG = re.compile(r"(?:nbval|pytest-validate)-(?:ignore-output|skip)")
+
+RUN = "run `make notebooks`"
+
+
+class Fault(NamedTuple):
+    """What is wrong, where (`cell` counts all cells from 1; None is the whole notebook), and the remedy."""
+
+    path: Path
+    cell: int | None
+    message: str
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        place = self.path.relative_to(ROOT) if self.path.is_relative_to(ROOT) else self.path
+        return f"{place}: {self.message}" if self.cell is None else f"{place}: cell {self.cell}: {self.message}"
+
+
+class CellFailure(Exception):
+    """A cell raised, hung, or took the kernel with it."""
+
+
+# --- reading and writing -----------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook in nbformat 4."""
+    return nbformat.read(path, as_version=4)
+
+
+def serialize(nb: NotebookNode) -> str:
+    """The one text of a notebook: keys sorted, indent 1, newline at the end."""
+    return nbformat.writes(nb).rstrip("\n") + "\n"
+
+
+def write(nb: NotebookNode, path: Path) -> None:
+    """Write a notebook so that the file is at every moment either the old or the new one."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp", encoding="utf-8", newline="\n", delete=False
+    ) as file:
+        file.write(serialize(nb))
+    temporary = Path(file.name)
+    try:
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def code_cells(nb: NotebookNode) -> list[tuple[int, NotebookNode]]:
+    """The cells that run, each with its number."""
+    return [(n, cell) for n, cell in enumerate(nb.cells, 1) if cell.cell_type == "code" and cell.source.strip()]
+
+
+def code_hash(nb: NotebookNode) -> str:
+    """A digest of what is run: the sources of the code cells in their order."""
+    sources = json.dumps([cell.source for _, cell in code_cells(nb)])
+    return hashlib.sha256(sources.encode()).hexdigest()[:16]
+
+
+def folded(text: str) -> str:
+    """The text on one line."""
+    return " ".join(text.split())
+
+
+def images(cell: NotebookNode) -> list[NotebookNode]:
+    """The data of those outputs of a cell that show a PNG."""
+    return [output.data for output in cell.outputs if "image/png" in output.get("data", {})]
+
+
+# --- run ---------------------------------------------------------------------------------------------------------
+
+
+def normalize(nb: NotebookNode) -> None:
+    """Drop what differs between two runs, machines or editors; keep what authors write. In place."""
+    authored = {key: nb.metadata[key] for key in NOTEBOOK_METADATA if key in nb.metadata}
+    nb.metadata = nbformat.from_dict({**authored, "kernelspec": KERNEL, "language_info": {"name": "python"}})
+    for cell in nb.cells:
+        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in CELL_METADATA if key in cell.metadata})
+
+
+def describe_figures(nb: NotebookNode) -> None:
+    """Make the text of each figure's output the alt text of its cell, where the site looks for it. In place."""
+    for _, cell in code_cells(nb):
+        for data in images(cell):
+            options = cell.metadata.setdefault("mystnb", nbformat.from_dict({}))
+            options.setdefault("image", nbformat.from_dict({}))["alt"] = folded(data.get("text/plain", ""))
+
+
+def executed(nb: NotebookNode, folder: Path) -> NotebookNode:
+    """A copy of the notebook, run top to bottom in `folder` by a fresh kernel, normalized and described.
+
+    Raises CellFailure with the cell's number and source if a cell fails.
+    """
+    nb = copy.deepcopy(nb)
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    client = NotebookClient(
+        nb,
+        kernel_name=KERNEL["name"],
+        timeout=CELL_TIMEOUT,
+        coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],  # else each kernel warns that local sockets are not encrypted
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.reset_execution_trackers()
+    with client.setup_kernel(env={**os.environ, **ENVIRONMENT}):
+        for number, cell in enumerate(nb.cells, 1):
+            try:
+                client.execute_cell(cell, number - 1)
+            except (CellControlSignal, DeadKernelError) as error:
+                raise CellFailure(f"cell {number} fails:\n{cell.source}\n\n{error}") from error
+    normalize(nb)
+    describe_figures(nb)
+    nb.metadata["bnlib"] = nbformat.from_dict({"code": code_hash(nb)})
+    return nb
+
+
+def is_outdated(path: Path) -> bool:
+    """Whether a run is due: the package is newer than the file, or the file has a fault that a run may mend."""
+    modified = path.stat().st_mtime
+    if any(source.stat().st_mtime > modified for source in LIBRARY.rglob("*.py")):
+        return True
+    nb = read(path)
+    return any(True for check in MENDED_BY_RUN for _ in check(nb)) or not is_normal(path)
+
+
+def run(paths: Iterable[Path], everything: bool = False) -> bool:
+    """Execute the outdated ones (or all) of these notebooks in place; whether all of them ran through.
+
+    A notebook with a failing cell stays on the disk as it was.
+    """
+    succeeded = True
+    for path in paths:
+        if not everything and not is_outdated(path):
+            print(f"{path.name}: unchanged")
+            continue
+        start = time.monotonic()
+        try:
+            nb = executed(read(path), path.parent)
+        except CellFailure as failure:
+            print(f"{path.name}: {failure}\nThe file is as it was: mend the cell and {RUN}.", file=sys.stderr)
+            succeeded = False
+            continue
+        write(nb, path)
+        seconds = time.monotonic() - start
+        warning = f", more than the {SLOW_CHAPTER} s a chapter should take" if seconds > SLOW_CHAPTER else ""
+        print(f"{path.name}: executed in {seconds:.1f} s{warning}", flush=True)
+    return succeeded
+
+
+# --- guard -------------------------------------------------------------------------------------------------------
+# Each check yields (cell number or None, message with the remedy).
+
+Finding = tuple[int | None, str]
+
+
+def is_normal(path: Path) -> bool:
+    """Whether the file's text is exactly what `run` would write for its content."""
+    nb = read(path)
+    normalize(nb)
+    return path.read_text(encoding="utf-8") == serialize(nb)
+
+
+def check_executed(nb: NotebookNode) -> Iterator[Finding]:
+    """Every code cell has run, in order, from a fresh kernel, and the outputs are still there."""
+    cells = code_cells(nb)
+    if cells and not any(cell.outputs for _, cell in cells):
+        yield None, f"no outputs at all (stripped, or never run): {RUN}"
+    for position, (number, cell) in enumerate(cells, 1):
+        if cell.execution_count is None:
+            yield number, f"not executed: {RUN}"
+        elif cell.execution_count != position:
+            yield number, f"run as [{cell.execution_count}], but it is code cell {position}: out of order; {RUN}"
+
+
+def check_fresh(nb: NotebookNode) -> Iterator[Finding]:
+    """The outputs belong to the code that stands here."""
+    if nb.metadata.get("bnlib", {}).get("code") != code_hash(nb):
+        yield None, f"the code has changed since the last run (stale outputs): {RUN}"
+
+
+def check_clean_outputs(nb: NotebookNode) -> Iterator[Finding]:
+    """No output is an error or went to stderr."""
+    for number, cell in code_cells(nb):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                yield number, f"error output ({output.ename}): mend it, or catch the exception and print its message"
+            elif output.output_type == "stream" and output.name == "stderr":
+                yield number, f"output on stderr ({folded(output.text)[:60]!r}): remove what warns"
+
+
+def check_alt_text(nb: NotebookNode) -> Iterator[Finding]:
+    """Every figure has the alt text that its own output gives."""
+    for number, cell in code_cells(nb):
+        for data in images(cell):
+            text = folded(data.get("text/plain", ""))
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            if not text or text.startswith("<Figure size"):
+                yield number, "a figure whose output has no text of its own: end the cell with bnlib.plots.show(...)"
+            elif not alt.strip():
+                yield number, f"a figure without alt text (mystnb.image.alt): {RUN}"
+            elif IMAGE_FILE.fullmatch(alt.strip()):
+                yield number, f"the alt text is a file name ({alt!r}): give bnlib.plots.show a sentence and {RUN}"
+            elif alt != text:
+                yield number, f"the alt text {alt!r} differs from the figure's text {text!r}: {RUN}"
+
+
+def check_figure(nb: NotebookNode) -> Iterator[Finding]:
+    """Every figure stands alone in its cell and has a caption and a name to refer to."""
+    for number, cell in code_cells(nb):
+        figures = images(cell)
+        if len(figures) > 1:
+            yield number, f"{len(figures)} figures in one cell, which has one caption and one alt text: split the cell"
+        options = cell.metadata.get("mystnb", {}).get("figure", {})
+        for key in ("caption", "name"):
+            if figures and not str(options.get(key, "")).strip():
+                yield number, f"a figure without a {key}: write it into the cell's metadata, mystnb.figure.{key}"
+
+
+def strings(value: object) -> Iterator[str]:
+    """Every string inside a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
+
+
+def check_portable_outputs(nb: NotebookNode) -> Iterator[Finding]:
+    """No output tells where it was made."""
+    for number, cell in code_cells(nb):
+        for output in cell.outputs:
+            data = {kind: value for kind, value in output.get("data", {}).items() if kind != "image/png"}
+            for text in strings([data, output.get("text", "")]):
+                for name, pattern in (("machine path", MACHINE_PATH), ("memory address", MEMORY_ADDRESS)):
+                    if match := pattern.search(text):
+                        found = text[match.start() : match.start() + 40].split("\n")[0]
+                        yield number, f"a {name} in the output ({found!r}): print something that is true elsewhere too"
+
+
+def check_cell_length(nb: NotebookNode) -> Iterator[Finding]:
+    """A code cell fits on a screen."""
+    for number, cell in code_cells(nb):
+        if (lines := len(cell.source.splitlines())) > LONGEST_CELL:
+            yield number, f"{lines} lines of code; at most {LONGEST_CELL}: split the cell"
+
+
+def check_page(nb: NotebookNode) -> Iterator[Finding]:
+    """The page has a title and a description."""
+    first = nb.cells[0] if nb.cells else None
+    if first is None or first.cell_type != "markdown" or not first.source.startswith("# "):
+        yield None, "the first cell is not text that starts with the page's title, '# Title': add it"
+    description = nb.metadata.get("myst", {}).get("html_meta", {}).get("description", "")
+    if not str(description).strip():
+        yield None, "no description for search engines: write notebook metadata myst.html_meta.description"
+
+
+def check_exercises(nb: NotebookNode) -> Iterator[Finding]:
+    """Exercises and solutions are written with gates, so that they read well outside the site."""
+    for number, cell in enumerate(nb.cells, 1):
+        if cell.cell_type == "markdown":
+            for kind in UNGATED_EXERCISE.findall(cell.source):
+                yield number, f"a plain {{{kind}}} fence: use {{{kind}-start}} and {{{kind}-end}}"
+
+
+def check_nbval_markers(nb: NotebookNode) -> Iterator[Finding]:
+    """An output is ignored only for a reason that stands beside the marker; no cell is skipped."""
+    for number, cell in code_cells(nb):
+        lines = [*cell.source.splitlines(), ""]
+        # Each marker with the line that holds its reason: the one below a comment, the first one for a tag.
+        markers = [(match[1], below) for line, below in pairwise(lines) if (match := NBVAL_COMMENT.fullmatch(line))]
+        markers += [(tag, lines[0]) for tag in cell.metadata.get("tags", []) if NBVAL_TAG.fullmatch(tag)]
+        for marker, reason in markers:
+            if marker.lower().endswith("skip"):
+                yield number, f"{marker} hides the cell from nbval: remove it"
+            elif not re.match(r"\s*#\s*\w", reason) or NBVAL_COMMENT.fullmatch(reason):
+                where = "the next line" if marker.isupper() else "the cell's first line"
+                yield number, f"{marker} without a reason: say in a comment in {where} why the output may change"
+
+
+MENDED_BY_RUN: tuple[Callable[[NotebookNode], Iterator[Finding]], ...] = (
+    check_executed,
+    check_fresh,
+    check_clean_outputs,
+    check_alt_text,
+)
+CHECKS = (
+    *MENDED_BY_RUN,
+    check_figure,
+    check_portable_outputs,
+    check_cell_length,
+    check_page,
+    check_exercises,
+    check_nbval_markers,
+)
+
+
+def guard(paths: Iterable[Path]) -> list[Fault]:
+    """Every fault of these notebooks."""
+    faults = []
+    for path in paths:
+        nb = read(path)
+        faults += [Fault(path, number, message) for check in CHECKS for number, message in check(nb)]
+        if not is_normal(path):
+            faults.append(Fault(path, None, f"not in the form that a run writes (an editor's traces?): {RUN}"))
+    return faults
+
+
+# --- command line ------------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code of one call."""
+    parser = argparse.ArgumentParser(prog="notebooks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run_parser = commands.add_parser("run", help="execute changed chapters in place")
+    run_parser.add_argument("--all", action="store_true", help="execute unchanged ones too")
+    guard_parser = commands.add_parser("guard", help="report every fault of the chapters")
+    for subparser in (run_parser, guard_parser):
+        subparser.add_argument("paths", nargs="*", type=Path, help="notebooks; without any, all chapters")
+    options = parser.parse_args(arguments)
+
+    paths = [path.resolve() for path in options.paths] or sorted(CHAPTERS.glob("*.ipynb"))
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        parser.error(f"no such notebook: {', '.join(missing)}")
+    if options.command == "run":
+        return 0 if run(paths, options.all) else 1
+    faults = guard(paths)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(f"{len(paths)} notebooks, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

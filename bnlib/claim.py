@@ -243,7 +243,7 @@ class Claim:
         return [*rows, (counted, ", ".join(counts)), ("Source", self.source)]
 
     def _verdict_text(self) -> str:
-        return f"{self.verdict}: {', '.join(self.conditions)}" if self.verdict == HOLDS_ONLY_IF else self.verdict
+        return f"{self.verdict}: {'; '.join(self.conditions)}" if self.verdict == HOLDS_ONLY_IF else self.verdict
 
     def _effect_text(self, part: Part) -> str:
         if self._is_noise(part):

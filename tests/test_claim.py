@@ -110,8 +110,8 @@ def test_verdict_of_parts(parts, verdict, conditions):
 
 def test_the_conditions_that_hold_are_named():
     claim = with_parts(**{"depth 3": NO, "depth 12": YES, "depth 30": YES})
-    assert "Verdict: holds only if: depth 12, depth 30" in str(claim)
-    assert "Verdict: holds only if: depth 12, depth 30</p>" in bundle(claim)["text/html"]
+    assert "Verdict: holds only if: depth 12; depth 30" in str(claim)
+    assert "Verdict: holds only if: depth 12; depth 30</p>" in bundle(claim)["text/html"]
 
 
 def test_parts_alone_decide():

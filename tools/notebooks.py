@@ -39,6 +39,8 @@ ENVIRONMENT = {
 CELL_TIMEOUT = 600  # seconds; far above what a chapter may take, so that only a hanging cell meets it
 SLOW_CHAPTER = 20  # seconds
 LONGEST_CELL = 20  # lines
+WIDEST_CELL = 79  # characters in a line, as wide as the page's column
+FOLDED = ("hide-input", "hide-cell")
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 NOTEBOOK_METADATA = ("myst", "mystnb", "bnlib")
@@ -296,11 +298,15 @@ def check_portable_outputs(nb: NotebookNode) -> Iterator[Finding]:
                         yield number, f"a {name} in the output ({found!r}): print something that is true elsewhere too"
 
 
-def check_cell_length(nb: NotebookNode) -> Iterator[Finding]:
-    """A code cell fits on a screen."""
+def check_cell_size(nb: NotebookNode) -> Iterator[Finding]:
+    """A code cell fits on a screen, and into the page's column if it is not folded."""
     for number, cell in code_cells(nb):
-        if (lines := len(cell.source.splitlines())) > LONGEST_CELL:
-            yield number, f"{lines} lines of code; at most {LONGEST_CELL}: split the cell"
+        lines = cell.source.splitlines()
+        if len(lines) > LONGEST_CELL:
+            yield number, f"{len(lines)} lines of code; at most {LONGEST_CELL}: split the cell"
+        width = max(map(len, lines), default=0)
+        if width > WIDEST_CELL and not set(FOLDED) & set(cell.metadata.get("tags", [])):
+            yield number, f"a line of {width} characters; the page shows {WIDEST_CELL}: break it"
 
 
 def check_page(nb: NotebookNode) -> Iterator[Finding]:
@@ -346,7 +352,7 @@ CHECKS = (
     *MENDED_BY_RUN,
     check_figure,
     check_portable_outputs,
-    check_cell_length,
+    check_cell_size,
     check_page,
     check_exercises,
     check_nbval_markers,

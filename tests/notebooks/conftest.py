@@ -40,7 +40,10 @@ def good_source() -> NotebookNode:
             new_code_cell("x = 0.125\nprint('x is', x)"),
             new_markdown_cell("```{exercise-start}\n:label: ex-a\n```\nWhy?\n```{exercise-end}\n```"),
             new_code_cell("x + 1"),
-            new_code_cell(FIGURE, metadata={"mystnb": {"figure": {"caption": "A pixel.", "name": "fig-pixel"}}}),
+            new_code_cell(
+                FIGURE,
+                metadata={"tags": ["hide-input"], "mystnb": {"figure": {"caption": "A pixel.", "name": "fig-pixel"}}},
+            ),
             new_code_cell(CARD, metadata={"tags": ["hide-input"]}),
         ],
         metadata={"myst": {"html_meta": {"description": "A page made for tests."}}},

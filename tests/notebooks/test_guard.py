@@ -104,6 +104,10 @@ def two_figures(nb):
     nb.cells[FIGURE].outputs *= 2
 
 
+def widen(nb):
+    nb.cells[RESULT].source += "\n#" + 79 * "-"
+
+
 def lengthen(nb):
     nb.cells[RESULT].source = "\n".join(f"line_{n} = {n}" for n in range(21))
 
@@ -180,6 +184,7 @@ def leave_language_version(nb):
         (remove_figure_name, FIGURE, "without a name"),
         (remove_figure_metadata, FIGURE, "without a caption"),
         (two_figures, FIGURE, "2 figures in one cell"),
+        (widen, RESULT, "a line of 80 characters"),
         (lengthen, RESULT, "21 lines of code"),
         (remove_title, None, "title"),
         (code_first, None, "title"),

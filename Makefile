@@ -1,0 +1,91 @@
+# The two commands of this project are `make book` and `make test`; the rest is for those who write it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SITE := _build/html
+
+# One fixed numeric environment for every notebook and every check: one thread, one hash seed.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export PYTHONHASHSEED := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+NODE_STAMP := node_modules/.stamp
+
+.PHONY: help book test notebooks serve chromium weight screenshots lab bench lint portability clean
+.DELETE_ON_ERROR:
+.NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | column -t -s "$$(printf '\t')"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+# Two levels of set-up: what the site needs, and what the checks need besides. A stamp says which stands.
+$(VENV)/.stamp-book: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[book]"
+	@touch $@
+
+$(VENV)/.stamp-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.stamp-book
+
+# The formulas of the site become MathML with an npm package; node and npm come from a Python wheel.
+$(NODE_STAMP): package.json package-lock.json | $(VENV)/.stamp-book
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
+	@touch $@
+
+book: $(VENV)/.stamp-book $(NODE_STAMP)  ## set everything up and build the site into _build/html
+	# Always from nothing: Sphinx says a page's warnings only when it reads the page, so a second run would pass.
+	rm -rf $(SITE)
+	$(BIN)/jupyter-book build . --all --warningiserror --nitpick --keep-going -q
+	@echo "The site is built. 'make serve' shows it."
+
+serve: book  ## build the site and serve it on this machine
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
+
+chromium: $(VENV)/.stamp-dev
+	$(BIN)/python -m tools.browser
+
+weight: book chromium  ## print what a first visit to each page sends over the wire
+	$(BIN)/python -m tools.weight
+
+screenshots: book chromium  ## take pictures of every page into _build/screenshots
+	$(BIN)/python -m tools.screenshots
+
+# pytest's plain run comes last, so that its closing line ends the output.
+test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
+	$(BIN)/python tools/notebooks.py guard
+	$(NBVAL)
+	$(BIN)/python -m pytest
+
+# Strict: every text output of every chapter must come out again. Images are not compared, their text is.
+NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env chapters -n 2 --dist loadfile -p no:cacheprovider -q
+
+lint: $(VENV)/.stamp-dev  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+notebooks: $(VENV)/.stamp-dev  ## execute changed chapters in place (ALL=1: every chapter)
+	$(BIN)/python tools/notebooks.py run $(if $(ALL),--all)
+
+# Numbers that hold only on this processor fail here: the same outputs from the plainest code paths.
+portability: $(VENV)/.stamp-dev  ## compare the chapters' outputs with those of other processors' code paths
+	ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Haswell MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
+
+lab: $(VENV)/.stamp-dev  ## open JupyterLab on the chapters
+	$(BIN)/jupyter lab --notebook-dir=chapters
+
+bench: $(VENV)/.stamp-dev  ## measure bnlib's speed against PyTorch's
+	$(BIN)/python benchmarks/norms.py
+
+clean:  ## remove what was built (ALL=1: the installed tools too)
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis chapters/.ipynb_checkpoints
+	find bnlib tools _ext tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	$(if $(ALL),rm -rf $(VENV) node_modules bnlib.egg-info)

@@ -1,0 +1,66 @@
+"""The built site and a browser to look at it with."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tools import browser
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = Path(__file__).parent / "sample"
+SOURCES = ["_config.yml", "_toc.yml", "references.bib", "package-lock.json", "chapters", "_static", "_ext", "bnlib"]
+
+
+def newest(paths: list[Path]) -> float:
+    """Return when the newest of the files in ``paths``, folders included, was written."""
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    return max(file.stat().st_mtime for file in files if "__pycache__" not in file.parts)
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The folder of the built site, which must be newer than its sources."""
+    stamp = browser.SITE / "_static/fonts/stix-two-math.woff2"  # the last file that a build writes
+    if not stamp.exists():
+        pytest.fail(f"There is no built site in {browser.SITE}. Build it with 'make book'.")
+    if stamp.stat().st_mtime < newest([ROOT / source for source in SOURCES]):
+        pytest.fail("The built site is older than its sources. Build it again with 'make book'.")
+    return browser.SITE
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small book, built as the real one is, that has everything a chapter may have."""
+    book = tmp_path_factory.mktemp("book")
+    for path in [*SAMPLE.iterdir(), *(ROOT / name for name in ("_config.yml", "_static", "_ext"))]:
+        (book / path.name).symlink_to(path)
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", ".", "--all", "--warningiserror", "--nitpick", "-q"]
+    done = subprocess.run(command, cwd=book, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return book / "_build/html"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with browser.chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def address(site: Path) -> Iterator[str]:
+    """Where the built site is served."""
+    with browser.serve(site) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def sample_address(sample: Path) -> Iterator[str]:
+    """Where the small book is served."""
+    with browser.serve(sample) as served:
+        yield served

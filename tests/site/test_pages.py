@@ -1,0 +1,136 @@
+"""Every page of the site, and a small book with everything that a chapter may have, in a real browser."""
+
+import json
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+from bs4 import BeautifulSoup
+from playwright.sync_api import Browser, Page, expect
+
+from tests.site.checker import problems
+from tests.site.conftest import ROOT, SAMPLE
+from tools import browser
+from tools.browser import VIEWS, View
+
+# Without a built site there is still one test, which fails in its fixture.
+PAGES = browser.pages(browser.SITE) or ["chapters/index.html"]
+SAMPLE_PAGES = ["chapters/index.html", "chapters/notebook.html", "chapters/bibliography.html"]
+LIMIT = 500  # kB over the wire for a first visit
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("path", PAGES)
+def test_page(chromium: Browser, address: str, path: str, view: View) -> None:
+    assert problems(chromium, f"{address}/{path}", view) == []
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("path", SAMPLE_PAGES)
+def test_sample_page(chromium: Browser, sample_address: str, path: str, view: View) -> None:
+    assert problems(chromium, f"{sample_address}/{path}", view) == []
+
+
+def markdown(source: Path) -> str:
+    """Return the prose of a source file."""
+    text = source.read_text("utf-8")
+    if source.suffix != ".ipynb":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.startswith("chapters/")])
+def test_maths_is_where_the_source_has_it(site: Path, path: str) -> None:
+    [source] = [file for file in (ROOT / "chapters").glob("*.*") if file.stem == Path(path).stem]
+    shown = BeautifulSoup((site / path).read_text("utf-8"), "html.parser").select("article math")
+    assert ("$" in markdown(source)) <= bool(shown)
+
+
+def test_descriptions(site: Path) -> None:
+    found = {}
+    for path in [path for path in PAGES if path.startswith("chapters/")]:
+        html = BeautifulSoup((site / path).read_text("utf-8"), "html.parser")
+        [found[path]] = [tag["content"] for tag in html.select("meta[name=description]")]
+    assert len(set(found.values())) == len(found)
+    wrong = {path: text for path, text in found.items() if not 40 <= len(text) <= 200 or set("$\\{}") & set(text)}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_weight(chromium: Browser, address: str, path: str) -> None:
+    visit = browser.first_visit(chromium, f"{address}/{path}")
+    assert sum(fetch.size for fetch in visit) <= LIMIT * 1000, sorted(visit, key=lambda fetch: -fetch.size)[:5]
+
+
+def test_root_leads_to_the_first_page(page: Page, address: str) -> None:
+    page.goto(address)
+    page.wait_for_url("**/chapters/index.html")
+
+
+@pytest.fixture
+def page(chromium: Browser):
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    yield context.new_page()
+    context.close()
+
+
+def test_colour_theme_is_chosen_and_remembered(page: Page, sample_address: str) -> None:
+    page.goto(f"{sample_address}/chapters/index.html")
+    html = page.locator("html")
+    expect(html).to_have_attribute("data-theme", "light")
+    page.locator(".theme-switch-button").first.click()
+    expect(html).to_have_attribute("data-theme", "dark")
+    page.goto(f"{sample_address}/chapters/notebook.html")
+    expect(html).to_have_attribute("data-theme", "dark")
+
+
+def test_search_finds_a_page(page: Page, sample_address: str) -> None:
+    page.goto(f"{sample_address}/chapters/index.html")
+    page.keyboard.press("Control+k")
+    page.locator("#pst-search-dialog input").fill("kolmogorov")
+    page.keyboard.press("Enter")
+    expect(page.locator("#search-results a").first).to_contain_text("A notebook")
+
+
+def test_solution_is_folded_and_opens(page: Page, sample_address: str) -> None:
+    page.goto(f"{sample_address}/chapters/notebook.html")
+    answer = page.get_by_text("The mean moves along")
+    expect(answer).to_be_hidden()
+    page.locator(".admonition.solution .toggle-button").click()
+    expect(answer).to_be_visible()
+
+
+def test_notebook_can_be_downloaded_and_code_copied(page: Page, sample_address: str) -> None:
+    page.goto(f"{sample_address}/chapters/notebook.html")
+    expect(page.locator("button.copybtn")).not_to_have_count(0)
+    page.get_by_label("Download this page").click()
+    link = page.locator(".dropdown-download-buttons a", has_text=".ipynb")
+    expect(link).to_be_visible()
+    answer = page.request.get(urljoin(page.url, link.get_attribute("href")))
+    assert answer.json() == json.loads((SAMPLE / "chapters/notebook.ipynb").read_text("utf-8"))
+
+
+def test_contents_open_on_a_phone(page: Page, sample_address: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.goto(f"{sample_address}/chapters/index.html")
+    link = page.locator(".bd-docs-nav a", has_text="A notebook")
+    expect(link).to_be_hidden()
+    page.locator(".bd-header-article .primary-toggle").click()
+    expect(link).to_be_visible()
+
+
+def test_wide_formula_scrolls_and_the_keyboard_reaches_it(page: Page, sample_address: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.goto(f"{sample_address}/chapters/index.html")
+    wide = page.locator("#equation-eq-wide .math-scroll")
+    expect(wide).to_have_attribute("tabindex", "0")
+    assert wide.evaluate("element => element.scrollWidth > element.clientWidth")
+    expect(page.locator("#equation-eq-first .math-scroll")).not_to_have_attribute("tabindex", "0")
+
+
+def test_equation_numbers_and_links(page: Page, sample_address: str) -> None:
+    page.goto(f"{sample_address}/chapters/index.html")
+    number = page.locator("#equation-eq-first .eqno")
+    expect(number).to_contain_text("(1)")
+    expect(number.locator("a.headerlink")).to_have_attribute("href", "#equation-eq-first")
+    expect(page.locator("p a[href='#equation-eq-first']")).to_have_text("(1)")

@@ -1,0 +1,150 @@
+"""The one place that finds Chromium, starts it, and serves the built site to it.
+
+``python -m tools.browser`` makes sure that a Chromium is there, installing one if it must; the Makefile calls it
+before the checks.
+"""
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Literal, NamedTuple
+
+from playwright.sync_api import Browser, Response, sync_playwright
+
+SITE = Path(__file__).resolve().parents[1] / "_build/html"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def find_chromium() -> str | None:
+    """Return the path of a Chromium: one on the PATH, else Playwright's own; None if there is neither."""
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if Path(path).exists() else None
+
+
+def install_chromium() -> None:
+    """Install Debian's Chromium as root, else Playwright's own; raise CalledProcessError if that fails."""
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(
+            ["apt-get", "install", "-qq", "--no-install-recommends", "chromium"], env=environment, check=True
+        )
+    else:
+        subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start a headless Chromium; raise FileNotFoundError if there is none."""
+    path = find_chromium()
+    if path is None:
+        raise FileNotFoundError(
+            f"no Chromium: none of {', '.join(NAMES)} is on the PATH. 'make chromium' installs one."
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a browser that leaves a page breaks off what it was fetching."""
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve ``folder`` on this machine; the value is its address, without a slash at the end."""
+    server = _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def pages(folder: Path) -> list[str]:
+    """Return the paths of the pages of a built site, relative to ``folder``, but not the root, which only redirects."""
+    paths = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html") if "_static" not in path.parts)
+    return [path for path in paths if path != "index.html"]
+
+
+class View(NamedTuple):
+    """How a page is looked at: on a screen how wide, in pixels, and with which colours preferred."""
+
+    width: int
+    scheme: Literal["light", "dark"]
+
+
+VIEWS = {"wide": View(1280, "light"), "phone": View(360, "light"), "dark": View(1280, "dark")}
+
+
+class Fetch(NamedTuple):
+    """One thing that a page fetched: its address, its kind as browsers name it, and its size in bytes, compressed."""
+
+    address: str
+    kind: str
+    size: int
+
+
+def first_visit(chromium: Browser, address: str) -> list[Fetch]:
+    """Return what a visit to ``address`` with an empty cache fetches, at the size of gzip where a server uses it."""
+    page = chromium.new_context().new_page()
+    responses: list[Response] = []
+    page.on("response", lambda response: responses.append(response))
+    page.goto(address)
+    page.wait_for_load_state("networkidle")
+    fetches = [Fetch(response.url, response.request.resource_type, _wire_size(response)) for response in responses]
+    page.context.close()
+    return fetches
+
+
+def _wire_size(response: Response) -> int:
+    body = response.body()
+    compressed_already = response.request.resource_type in {"font", "image"} and not response.url.endswith(".svg")
+    return len(body) if compressed_already else len(gzip.compress(body))
+
+
+def main() -> None:
+    """Make sure that a Chromium is there."""
+    if find_chromium() is None:
+        try:
+            install_chromium()
+        except subprocess.CalledProcessError as error:
+            sys.exit(
+                f"No Chromium, and installing one failed ({error}). Install it by hand: a command named "
+                f"{' or '.join(NAMES)} on the PATH is enough."
+            )
+    if (path := find_chromium()) is None:
+        sys.exit("Chromium was installed but is not to be found.")
+    print(f"The site is checked with {path}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The project's papers agree with each other, with what is installed, and with any machine."""
+
+import re
+import subprocess
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import bnlib
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pins() -> dict[str, Requirement]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return {canonicalize_name(pin.name): pin for pin in map(Requirement, lines)}
+
+
+def direct_requirements() -> list[Requirement]:
+    extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    requirements = map(Requirement, [*PROJECT["dependencies"], *extras])
+    return [requirement for requirement in requirements if requirement.name != PROJECT["name"]]
+
+
+def text_files() -> list[Path]:
+    """What is in the repository, or may be on the next commit."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    paths = [ROOT / name for name in names if name]
+    return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()]
+
+
+@pytest.mark.parametrize("requirement", direct_requirements(), ids=str)
+def test_every_direct_requirement_is_pinned_and_the_pin_is_allowed(requirement: Requirement):
+    pin = pins().get(canonicalize_name(requirement.name))
+    assert pin is not None, f"{requirement.name} has no line in constraints.txt"
+    version = re.fullmatch(r"==([^*,]+)", str(pin.specifier))
+    assert version, f"{pin} does not name one version"
+    assert version[1] in requirement.specifier
+
+
+def test_what_is_installed_is_what_is_pinned():
+    installed = {canonicalize_name(item.name): item.version for item in metadata.distributions()}
+    pinned = pins()
+    other = {name: v for name, v in installed.items() if name in pinned and v not in pinned[name].specifier}
+    absent = {requirement.name for requirement in direct_requirements()} - installed.keys()
+    assert (other, absent) == ({}, set()), "make clean ALL=1, then make test"
+
+
+# Written so that no pattern finds itself.
+@pytest.mark.parametrize(
+    ("what", "pattern"),
+    [
+        ("machine path", r"(?<![\w.])/(?:home|root|work|Users)/\w"),
+        ("registry address", r"https?://[^\s\"']*(?:registry\.npm|pypi\.[^\s\"']*/simple|pythonhosted)"),
+        ("registry option", r"(?:index-ur)l|^registry\s*="),
+        ("registry address in package-lock.json", r'"resolve[d]":'),
+        ("unresolved merge", r"^<{7} |^>{7} "),
+    ],
+)
+def test_no_file_holds_what_is_true_on_one_machine_only(what: str, pattern: str):
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in text_files()
+        if (match := re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE))
+    ]
+    assert found == [], what
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_the_papers_name_only_commands_that_exist(name: str):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    # Only code is a command: what follows a backtick or starts a line; "we make figures" is prose.
+    named = set(re.findall(r"(?:`|^\s*(?:\$ )?)make ([a-z-]+)", (ROOT / name).read_text(), re.MULTILINE))
+    assert {"book", "test"} <= named <= targets
+
+
+def test_one_version_everywhere():
+    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert citation
+    assert PROJECT["version"] == citation[1] == bnlib.__version__
+
+
+def test_the_readmes_example_of_bnlib_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert names["y"].shape == (1, 5)  # type: ignore[attr-defined]

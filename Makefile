@@ -40,8 +40,8 @@ $(NODE_STAMP): package.json package-lock.json | $(VENV)/.stamp-book
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
 
+# Always from nothing: Sphinx says a page's warnings only when it reads the page, so a second run would pass.
 book: $(VENV)/.stamp-book $(NODE_STAMP)  ## set everything up and build the site into _build/html
-	# Always from nothing: Sphinx says a page's warnings only when it reads the page, so a second run would pass.
 	rm -rf $(SITE)
 	$(BIN)/jupyter-book build . --all --warningiserror --nitpick --keep-going -q
 	@echo "The site is built. 'make serve' shows it."
@@ -49,7 +49,7 @@ book: $(VENV)/.stamp-book $(NODE_STAMP)  ## set everything up and build the site
 serve: book  ## build the site and serve it on this machine
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
 
-chromium: $(VENV)/.stamp-dev
+chromium: $(VENV)/.stamp-dev  ## make sure that there is a Chromium for the checks
 	$(BIN)/python -m tools.browser
 
 weight: book chromium  ## print what a first visit to each page sends over the wire

@@ -38,9 +38,14 @@ def find_chromium() -> str | None:
     for name in NAMES:
         if path := shutil.which(name):
             return path
+    own = playwrights_chromium()
+    return str(own) if own.exists() else None
+
+
+def playwrights_chromium() -> Path:
+    """Return where Playwright puts a Chromium of its own."""
     with sync_playwright() as playwright:
-        path = playwright.chromium.executable_path
-    return path if Path(path).exists() else None
+        return Path(playwright.chromium.executable_path)
 
 
 def install_chromium() -> None:

@@ -66,13 +66,13 @@ def problems(browser: Browser, address: str, view: View = VIEWS["wide"]) -> list
     page = context.new_page()
     found = _listen(page, urlsplit(address).netloc)
     page.goto(address)
-    page.wait_for_load_state("networkidle")
     page.evaluate(UNFOLD)
     for look in (UNSIZED_MATHS, MISSING_FONT, MATHS_SCRIPT, RAW_TEX, SIDEWAYS, CUT_OFF):
         found += page.evaluate(look)
     for violation in Axe().run(page, options={"resultTypes": ["violations"], **AXE[view]}).response["violations"]:
         nodes = [f"{node['html']} ({node['failureSummary']})" for node in violation["nodes"][:3]]
         found.append(f"axe, {violation['id']}: {'; '.join(nodes)}")
+    page.wait_for_load_state("networkidle")  # what is fetched late may fail too
     context.close()
     return found
 

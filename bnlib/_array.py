@@ -19,10 +19,22 @@ def of_dtype(x: Array, a: Any) -> Array:
     return np.asarray(a, x.dtype) if isinstance(x, np.ndarray) else as_array(a).to(x.dtype)
 
 
+def total(a: Array, axes: tuple[int, ...]) -> Array:
+    """The sum over axes, which stay with length 1; a itself if there are none, which torch would take for all."""
+    return a.sum(axis=axes, keepdims=True) if axes else a
+
+
 def inner(a: Array, b: Array, axes: tuple[int, ...]) -> Array:
     """The sum of a * b over axes, which stay with length 1; in NumPy without the product ever being in memory."""
-    if not isinstance(a, np.ndarray):
-        return (a * b).sum(axis=axes, keepdims=True)
+    if not (axes and isinstance(a, np.ndarray)):
+        return total(a * b, axes)
     every = list(range(a.ndim))
-    total = np.einsum(a, every, b, every, [i for i in every if i not in axes])
-    return np.asarray(total).reshape([1 if i in axes else n for i, n in enumerate(a.shape)])
+    sums = np.einsum(a, every, b, every, [i for i in every if i not in axes])
+    return np.asarray(sums).reshape(
+        [1 if i in axes else max(n) for i, n in enumerate(zip(a.shape, b.shape, strict=True))]
+    )
+
+
+def times(a: Array, b: Array) -> Array:
+    """Multiply a by b, in NumPy in the memory of a, which the caller gives up; autograd would still need a tensor's."""
+    return np.multiply(a, b, out=a) if isinstance(a, np.ndarray) else a * b

@@ -8,9 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bnlib._array import Array, as_array, inner, of_dtype
-
-ROUGH = 8  # so many slices give the rough mean that is subtracted first
+from bnlib._array import Array, as_array, inner, of_dtype, times, total
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ def normalize(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float = 
     """Standardize x over the layout's axes, then scale by gamma and shift by beta.
 
     The transform of :cite:`ioffe2015batch`, Algorithm 1, with any layout. The variance is biased, and eps stands
-    inside the root. A rough mean of a few slices is subtracted first and corrected afterwards: what is left is small,
-    so float32 keeps its digits however far from zero the values lie.
+    inside the root. One value of each set is subtracted first, as a rough mean, and corrected afterwards: what is
+    left is small, so float32 keeps its digits however far from zero the values lie.
 
     Parameters
     ----------
@@ -102,13 +100,13 @@ def normalize(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float = 
     shape, axes = tuple(x.shape), layout.axes
     x = x.reshape(layout.view)
 
-    rough = x[(slice(None),) * axes[0] + (slice(ROUGH),)].mean(axis=axes, keepdims=True)
+    rough = x[tuple(slice(1) if axis in axes else slice(None) for axis in range(len(layout.view)))]
     centred = x - rough
-    rest = centred.mean(axis=axes, keepdims=True)
+    rest = centred.sum(axis=axes, keepdims=True) / layout.count
     centred -= rest  # x - mean
     var = inner(centred, centred, axes) / layout.count  # mean of (x - mean) ** 2
     rstd = (var + eps) ** -0.5
-    xhat = centred * rstd
+    xhat = times(centred, rstd)
     y = xhat * gamma.reshape(layout.params)
     y += beta.reshape(layout.params)
 
@@ -133,15 +131,16 @@ def normalize_backward(dy: Array, cache: Cache) -> Grads:
     if tuple(dy.shape) != shape:
         raise ValueError(f"dy has shape {tuple(dy.shape)}, but y had {shape}: pass the gradient with respect to y")
     axes, shared = layout.axes, tuple(axis for axis, n in enumerate(layout.params) if n == 1)
-    dy = dy.reshape(layout.view)
+    alike = tuple(axis for axis in axes if axis in shared)  # gamma is constant along these: it can wait for the sums
+    gamma_, dy = gamma.reshape(layout.params), dy.reshape(layout.view)
 
-    dbeta = dy.sum(axis=shared)
-    dgamma = inner(dy, xhat, shared)
-    dx = dy * gamma.reshape(layout.params)  # dxhat
-    mean, along = dx.mean(axis=axes, keepdims=True), inner(dx, xhat, axes) / layout.count
-    dx -= mean
-    dx -= xhat * along
-    dx *= rstd  # rstd * (dxhat - mean(dxhat) - xhat * mean(dxhat * xhat))
+    dy_sum, dy_xhat_sum = total(dy, alike), inner(dy, xhat, alike)
+    dbeta, dgamma = dy_sum.sum(axis=shared), dy_xhat_sum.sum(axis=shared)
+    mean = inner(gamma_, dy_sum, axes) / layout.count  # of dxhat = gamma * dy
+    along = inner(gamma_, dy_xhat_sum, axes) / layout.count  # mean of dxhat * xhat
+    dx = dy * (gamma_ * rstd)  # rstd * (dxhat - mean - xhat * along), the brackets multiplied out
+    dx -= mean * rstd
+    dx -= xhat * (along * rstd)
 
     return Grads(dx.reshape(shape), dgamma.reshape(gamma.shape), dbeta.reshape(gamma.shape))
 

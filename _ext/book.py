@@ -65,8 +65,14 @@ def trim(app: Sphinx, exception: Exception | None) -> None:
     (fonts / "LICENSE.txt").write_bytes((STIX / "LICENSE").read_bytes())
 
 
+def skip_fields(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Leave out "Alias for field number 0", which is all that a NamedTuple's fields say; its docstring says more."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the steps to the build."""
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("html-collect-pages", extra_pages)
     app.connect("html-page-context", finish_page)
     # After the theme, which writes the colours of the code at the same event.

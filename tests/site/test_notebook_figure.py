@@ -1,0 +1,29 @@
+"""A figure that is shown on a second page is the chapter's own."""
+
+import json
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from _ext.notebook_figure import find
+from tests.site.conftest import ROOT
+
+
+def test_the_first_page_shows_the_chapters_picture_and_alt_text(site: Path):
+    notebook = json.loads((ROOT / "chapters/06_transform.ipynb").read_text("utf-8"))
+    png, alt, _ = find(notebook, "fig-company")
+    html = BeautifulSoup((site / "chapters/index.html").read_text("utf-8"), "html.parser")
+    [image] = html.select("figure img")
+    assert image["alt"] == alt
+    assert (site / "chapters" / str(image["src"])).read_bytes() == png
+
+
+def test_a_name_that_no_executed_cell_has_is_an_error():
+    notebook = json.loads((ROOT / "chapters/06_transform.ipynb").read_text("utf-8"))
+    with pytest.raises(LookupError, match="'fig-nowhere'"):
+        find(notebook, "fig-nowhere")
+
+
+def test_the_reference_says_nothing_empty_about_fields(site: Path):
+    assert "Alias for field" not in (site / "chapters/reference.html").read_text("utf-8")

@@ -1,0 +1,702 @@
+"""Each mistake of the catalogue is named, alone and in pairs, and nothing that is right is called wrong."""
+
+import dataclasses
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from bnlib import Grads, batch_norm, normalize_backward
+from bnlib.catalogue import EXERCISES, Exercise, Mistake
+from bnlib.exercises import DOUBLE, Diagnosis, check
+
+EVERY = sorted(EXERCISES)
+FORWARD, BACKWARD = ("06-batch-norm", "06-channels"), ("07-backward", "07-channels")
+
+
+def right_forward(x, gamma, beta, eps):
+    return batch_norm(x, gamma, beta, eps)[0]
+
+
+def right_backward(dy, x, gamma, eps):
+    return normalize_backward(dy, batch_norm(x, gamma, np.zeros_like(gamma), eps)[1])
+
+
+def right(name: str):
+    return right_forward if name in FORWARD else right_backward
+
+
+def with_mistakes(exercise: Exercise, *mistakes: Mistake):
+    """A function that makes these mistakes, by the catalogue's own steps."""
+
+    def function(*arguments):
+        draw = dict(zip(exercise.draws[0], arguments, strict=True))
+        (outputs,) = dataclasses.replace(exercise, draws=(draw,)).run(*mistakes)
+        return tuple(outputs.values())
+
+    return function
+
+
+def sentences(*mistakes: Mistake) -> list[str]:
+    return [mistake.sentence for mistake in mistakes]
+
+
+# The reference and the arguments
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_reference_is_bnlibs_batch_norm(name):
+    exercise = EXERCISES[name]
+    for arguments, outputs in zip(exercise.draws, exercise.run(), strict=True):
+        expected = right(name)(*arguments.values())
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        for (output, got), want in zip(outputs.items(), expected, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-11, err_msg=output)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_arguments_hide_no_mistake(name):
+    for arguments in EXERCISES[name].draws:
+        shape = arguments["x"].shape
+        assert len(set(shape)) == len(shape)
+        assert min(shape) > 1, "the outputs' axes of length 1 count as superfluous"
+        assert shape[0] > 2
+        assert arguments["eps"] > 0.1
+        assert abs(arguments["x"].mean()) > 100
+        parameters = np.concatenate([arguments[k] for k in ("gamma", "beta") if k in arguments])
+        assert min(abs(parameters).min(), abs(parameters - 1).min()) > 0.4
+
+
+# The catalogue
+
+
+ENTRIES = [
+    pytest.param(name, mistake, id=f"{name}-{i}")
+    for name in EVERY
+    for i, mistake in enumerate(EXERCISES[name].mistakes)
+]
+
+
+@pytest.mark.parametrize(("name", "mistake"), ENTRIES)
+def test_each_mistake_is_named(name: str, mistake: Mistake):
+    diagnosis = check(name, with_mistakes(EXERCISES[name], mistake))
+    assert not diagnosis.right
+    assert list(diagnosis.sentences[1:]) == sentences(mistake)
+
+
+@pytest.mark.parametrize(("name", "mistake"), ENTRIES)
+def test_each_entry_replaces_steps_that_exist_and_says_so_briefly(name: str, mistake: Mistake):
+    assert mistake.steps
+    assert mistake.steps.keys() <= EXERCISES[name].steps.keys()
+    assert mistake.sentence.endswith((".", ")"))
+    assert len([word for word in mistake.sentence.split() if word[0].isalpha()]) <= 30
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_sentence_stands_twice(name: str):
+    every = sentences(*EXERCISES[name].mistakes)
+    assert len(set(every)) == len(every)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_pairs_of_mistakes_are_named(name: str):
+    exercise = EXERCISES[name]
+    pairs = [made for made, _ in exercise.candidates if len(made) == 2]
+    exact = 0
+    chosen = random.Random(0).sample(pairs, min(len(pairs), 150))
+    for pair in chosen:
+        diagnosis = check(name, with_mistakes(exercise, *pair))
+        named = [m for m in exercise.mistakes if m.sentence in diagnosis.sentences]
+        assert list(diagnosis.sentences[1:]) == sentences(*named)
+        exact += named == list(pair)
+        # One mistake may hide the other, or two may be one: what is named then gives the same outputs, no less simply.
+        for made, given in zip(exercise.run(*named), exercise.run(*pair), strict=True):
+            for output, a in given.items():
+                np.testing.assert_allclose(made[output], a, rtol=0, atol=DOUBLE * abs(a).max())
+        assert len(named) <= 2
+    assert exact > 0.9 * len(chosen)
+
+
+# Mistakes as a reader would make them
+
+
+def unbiased(x, gamma, beta, eps):
+    return gamma * (x - x.mean(0)) / np.sqrt(x.var(0, ddof=1) + eps) + beta
+
+
+def eps_outside(x, gamma, beta, eps):
+    return gamma * (x - x.mean(0)) / (x.std(0) + eps) + beta
+
+
+def eps_forgotten(x, gamma, beta, eps):
+    return gamma * (x - x.mean(0)) / x.std(0) + beta
+
+
+def eps_fixed(x, gamma, beta, eps=1e-5):
+    return right_forward(x, gamma, beta, 1e-5)
+
+
+def variance_for_deviation(x, gamma, beta, eps):
+    return gamma * (x - x.mean(0)) / (x.var(0) + eps) + beta
+
+
+def mean_stays(x, gamma, beta, eps):
+    return gamma * x / np.sqrt(x.var(0) + eps) + beta
+
+
+def brackets(x, gamma, beta, eps):
+    return gamma * (x - x.mean(0) / np.sqrt(x.var(0) + eps)) + beta
+
+
+def eps_added_last(x, gamma, beta, eps):
+    return gamma * ((x - x.mean(0)) / np.sqrt(x.var(0)) + eps) + beta
+
+
+def no_gamma(x, gamma, beta, eps):
+    return (x - x.mean(0)) / np.sqrt(x.var(0) + eps) + beta
+
+
+def no_beta(x, gamma, beta, eps):
+    return (x - x.mean(0)) / np.sqrt(x.var(0) + eps) * gamma
+
+
+def swapped(x, gamma, beta, eps):
+    return right_forward(x, beta, gamma, eps)
+
+
+def beta_first(x, gamma, beta, eps):
+    return gamma * ((x - x.mean(0)) / np.sqrt(x.var(0) + eps) + beta)
+
+
+def over_features(x, gamma, beta, eps):
+    return gamma * (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + eps) + beta
+
+
+def over_everything(x, gamma, beta, eps):
+    return gamma * (x - x.mean()) / np.sqrt(x.var() + eps) + beta
+
+
+def images_over(axis):
+    def function(x, gamma, beta, eps):
+        mean, var = x.mean(axis, keepdims=True), x.var(axis, keepdims=True)
+        return gamma.reshape(1, -1, 1, 1) * (x - mean) / np.sqrt(var + eps) + beta.reshape(1, -1, 1, 1)
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "says"),
+    [
+        ("06-batch-norm", unbiased, "unbiased"),
+        ("06-batch-norm", eps_outside, "outside the root"),
+        ("06-batch-norm", eps_forgotten, "eps is forgotten"),
+        ("06-batch-norm", eps_fixed, "always 1e-5"),
+        ("06-batch-norm", variance_for_deviation, "divided by var + eps"),
+        ("06-batch-norm", mean_stays, "mean is not subtracted"),
+        ("06-batch-norm", brackets, "Brackets"),
+        ("06-batch-norm", eps_added_last, "added to the quotient"),
+        ("06-batch-norm", no_gamma, "gamma is forgotten"),
+        ("06-batch-norm", no_beta, "beta is forgotten"),
+        ("06-batch-norm", swapped, "changed places"),
+        ("06-batch-norm", beta_first, "before gamma"),
+        ("06-batch-norm", over_features, "units of each example"),
+        ("06-batch-norm", over_everything, "all values at once"),
+        ("06-channels", images_over(0), "examples only"),
+        ("06-channels", images_over((2, 3)), "instance norm"),
+        ("06-channels", images_over((1, 2, 3)), "layer norm"),
+        ("06-channels", images_over(1), "the channels"),
+        ("06-channels", images_over(None), "all values at once"),
+    ],
+)
+def test_a_readers_wrong_forward_pass_is_named(name, function, says):
+    _, sentence = check(name, function).sentences
+    assert says in sentence
+
+
+def by_autograd(statistics, normalized=lambda x, mean, var, eps: (x - mean) / torch.sqrt(var + eps)):
+    """The backward pass that PyTorch derives from a forward pass with these statistics: (x) -> mean, var."""
+
+    def function(dy, x, gamma, eps):
+        x, gamma = torch.tensor(x, requires_grad=True), torch.tensor(gamma, requires_grad=True)
+        beta = torch.zeros_like(gamma, requires_grad=True)
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        y = gamma.reshape(shape) * normalized(x, *statistics(x), eps) + beta.reshape(shape)
+        return torch.autograd.grad(y, (x, gamma, beta), torch.tensor(dy))
+
+    return function
+
+
+def torch_statistics(axes, correction=0):
+    return lambda x: (x.mean(axes, keepdim=True), x.var(axes, correction=correction, keepdim=True))
+
+
+def detached(mean: bool, var: bool):
+    def statistics(x):
+        m, v = torch_statistics(0)(x)
+        return m.detach() if mean else m, v.detach() if var else v
+
+    return by_autograd(statistics)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "says"),
+    [
+        ("07-backward", detached(mean=False, var=True), "lacks the path through the variance"),
+        ("07-backward", detached(mean=True, var=False), "lacks the path through the mean"),
+        ("07-backward", detached(mean=True, var=True), "as constants"),
+        ("07-backward", by_autograd(torch_statistics(0, 1)), "and dx follows it"),
+        ("07-backward", by_autograd(torch_statistics(1)), "and the two means in dx, run over the units"),
+        ("07-backward", by_autograd(torch_statistics((0, 1))), "all values at once"),
+        (
+            "07-backward",
+            by_autograd(torch_statistics(0), lambda x, m, v, eps: (x - m) / (v.sqrt() + eps)),
+            "dx is the gradient of that",
+        ),
+        ("07-backward", by_autograd(torch_statistics(0), lambda x, m, v, eps: (x - m) / v.sqrt()), "eps is forgotten"),
+        ("07-channels", by_autograd(torch_statistics((0, 2, 3), 1)), "and dx follows it"),
+        ("07-channels", by_autograd(torch_statistics((2, 3))), "instance norm"),
+        ("07-channels", by_autograd(torch_statistics((1, 2, 3))), "layer norm"),
+        ("07-channels", by_autograd(torch_statistics(0)), "and the two means in dx, run over the examples only"),
+    ],
+)
+def test_the_gradient_of_a_wrong_forward_pass_is_named(name, function, says):
+    _, sentence = check(name, function).sentences
+    assert says in sentence
+
+
+def backward(change: str):
+    """The page's backward pass in a reader's lines, with one place changed."""
+    lines = """
+mean, var = x.mean(axis, keepdims=True), x.var(axis, keepdims=True)
+rstd = 1 / np.sqrt(var + eps)
+xhat = (x - mean) * rstd
+dxhat = dy * gamma.reshape(shape)
+s1, s2 = dxhat.sum(axis, keepdims=True), (dxhat * xhat).sum(axis, keepdims=True)
+dx = rstd / m * (m * dxhat - s1 - xhat * s2)
+dgamma = (dy * xhat).sum(axis)
+dbeta = dy.sum(axis)
+"""
+    for old, new in [pair.split(" -> ") for pair in change.split(" ;; ") if pair]:
+        assert lines.count(old) == 1, old
+        lines = lines.replace(old, new)
+    code = compile(lines, "reader", "exec")
+
+    def function(dy, x, gamma, eps):
+        axis = (0, 2, 3) if x.ndim == 4 else 0
+        names = {"np": np, "dy": dy, "x": x, "gamma": gamma, "eps": eps, "axis": axis, "m": x.size // x.shape[1]}
+        names["shape"] = (1, -1, 1, 1) if x.ndim == 4 else (1, -1)
+        exec(code, names)
+        return names["dx"], names["dgamma"], names["dbeta"]
+
+    return function
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_the_readers_backward_pass_is_right_without_a_change(name):
+    assert check(name, backward("")).right
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+@pytest.mark.parametrize(
+    ("change", "summary", "says"),
+    [
+        (" - xhat * s2 -> ", "dgamma and dbeta are right, dx is not.", "path through the variance"),
+        (" - s1 -> ", "dgamma and dbeta are right, dx is not.", "path through the mean"),
+        (" - xhat * s2 ->  - s2", "dgamma and dbeta are right, dx is not.", "lacks its factor xhat"),
+        ("x.var(axis, keepdims=True) -> x.var(axis, ddof=1, keepdims=True)", "dbeta is right, dx and", "unbiased"),
+        ("np.sqrt(var + eps) -> (np.sqrt(var) + eps)", "dbeta is right, dx and dgamma are not.", "outside the root"),
+        ("var + eps -> var", "dbeta is right, dx and dgamma are not.", "eps is forgotten"),
+        ("np.sqrt(var + eps) -> (var + eps)", "dbeta is right, dx and dgamma are not.", "divided by var + eps"),
+        ("dy * gamma.reshape(shape) -> dy", "dgamma and dbeta are right, dx is not.", "dx lacks gamma"),
+        ("dxhat.sum -> dy.sum ;; (dxhat * xhat) -> (dy * xhat)", "dgamma and dbeta are right", "without gamma"),
+        ("rstd / m -> gamma.reshape(shape) * rstd / m", "dgamma and dbeta are right", "gamma stands in dx twice"),
+        ("rstd / m -> 1 / m", "dgamma and dbeta are right, dx is not.", "factor rstd"),
+        ("rstd / m -> 1 / m / np.sqrt(var)", "dgamma and dbeta are right, dx is not.", "in the factor in front"),
+        ("rstd / m -> rstd**2 / m", "dgamma and dbeta are right, dx is not.", "dx is divided by var + eps"),
+        ("rstd / m -> rstd", "dgamma and dbeta are right, dx is not.", "times too large"),
+        ("rstd / m -> -rstd / m", "dgamma and dbeta are right, dx is not.", "wrong sign"),
+        ("- s1 -> + s1", "dgamma and dbeta are right, dx is not.", "path through the mean has the wrong sign"),
+        ("- xhat -> + xhat", "dgamma and dbeta are right, dx is not.", "path through the variance has the wrong sign"),
+        ("- s1 -> - m * s1", "dgamma and dbeta are right, dx is not.", "sum of dxhat is not divided"),
+        ("- xhat * s2 -> - m * xhat * s2", "dgamma and dbeta are right", "sum of dxhat * xhat is not divided"),
+        (
+            "/ m * (m * dxhat -> * (dxhat",
+            "dgamma and dbeta are right, dx is not.",
+            "sums of dxhat and of dxhat * xhat are",
+        ),
+        ("(dy * xhat).sum(axis) -> dy.sum(axis)", "dx and dbeta are right, dgamma is not.", "dgamma lacks xhat"),
+        ("(dy * xhat) -> (dy * x)", "dx and dbeta are right, dgamma is not.", "from dy * x,"),
+        ("(dy * xhat) -> (dy * (x - mean))", "dx and dbeta are right, dgamma is not.", "from dy * (x - mean)"),
+        ("= (dy * xhat) -> = (dxhat * xhat)", "dx and dbeta are right, dgamma is not.", "from dxhat * xhat"),
+        ("dbeta = dy -> dbeta = dxhat", "dx and dgamma are right, dbeta is not.", "from dxhat, but beta"),
+        (
+            "dgamma = -> dbeta = ;; dbeta = dy -> dgamma = dy",
+            "dx is right, dgamma and dbeta are not.",
+            "changed places",
+        ),
+        ("(dy * xhat).sum -> (dy * xhat).mean", "dx and dbeta are right, dgamma is not.", "dgamma is averaged"),
+        ("dbeta = dy.sum -> dbeta = dy.mean", "dx and dgamma are right, dbeta is not.", "dbeta is averaged"),
+        ("dbeta = dy.sum(axis) -> dbeta = dy", "dx and dgamma are right, dbeta is not.", "dbeta is not summed"),
+    ],
+)
+def test_a_readers_wrong_backward_pass_is_named(name, change, summary, says):
+    first, sentence = check(name, backward(change)).sentences
+    assert first.startswith(summary)
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("(dy * xhat).sum(axis) -> (dy * xhat).sum(0)", "dgamma is summed over the examples only"),
+        ("dbeta = dy.sum(axis) -> dbeta = dy.sum(0)", "dbeta is summed over the examples only"),
+        (
+            "(dy * xhat).sum(axis) -> (dy * xhat).sum(0) ;; dy.sum(axis) -> dy.sum(0)",
+            "dgamma and dbeta are summed over",
+        ),
+        ("dbeta = dy.sum(axis) -> dbeta = dy.sum((2, 3))", "dbeta is summed over the positions only"),
+        ("m * (m * dxhat - s1 - xhat * s2) -> len(x) * (len(x) * dxhat - s1 - xhat * s2)", "are divided by N only"),
+    ],
+)
+def test_mistakes_that_only_images_allow_are_named(change, says):
+    _, sentence = check("07-channels", backward(change)).sentences
+    assert says in sentence
+
+
+# Several mistakes at once
+
+
+@pytest.mark.parametrize(
+    ("change", "summary", "says"),
+    [
+        (
+            " - xhat * s2 ->  ;; (dy * xhat).sum(axis) -> dy.sum(axis)",
+            "dbeta is right, dx and dgamma are not.",
+            ["dx lacks the path through the variance", "dgamma lacks xhat"],
+        ),
+        (
+            "x.var(axis, keepdims=True) -> x.var(axis, ddof=1, keepdims=True) ;; - s1 -> ",
+            "dbeta is right, dx and dgamma are not.",
+            ["path through the mean", "unbiased"],
+        ),
+        (  # three, each output by itself
+            " - s1 ->  ;; (dy * xhat).sum -> (dy * xhat).mean ;; dbeta = dy -> dbeta = dxhat",
+            "dx, dgamma and dbeta are not right.",
+            ["path through the mean", "dgamma is averaged", "dbeta is summed from dxhat"],
+        ),
+        (  # three, of which two outputs share one
+            "var + eps -> var ;;  - s1 ->  ;; (dy * xhat).sum -> (dy * xhat).mean",
+            "dbeta is right, dx and dgamma are not.",
+            ["path through the mean", "eps is forgotten", "dgamma is averaged"],
+        ),
+    ],
+)
+def test_several_mistakes_are_named_together(change, summary, says):
+    first, *others = check("07-backward", backward(change)).sentences
+    assert first == summary
+    assert len(others) == len(says)
+    assert all(part in sentence for part, sentence in zip(says, others, strict=True)), others
+
+
+def test_a_mistake_that_explains_two_outputs_is_named_once():
+    """Unbiased variance in both; dgamma alone could also be explained by the variant in which dx does not follow."""
+    exercise = EXERCISES["07-backward"]
+    follows, no_path, averaged = (
+        next(m for m in exercise.mistakes if part in m.sentence)
+        for part in ("dx follows it", "path through the mean", "dgamma is averaged")
+    )
+    diagnosis = check("07-backward", with_mistakes(exercise, no_path, follows, averaged))
+    assert set(diagnosis.sentences[1:]) == set(sentences(no_path, follows, averaged))
+
+
+# What is not in the catalogue
+
+
+def test_an_unknown_mistake_shows_the_first_entry_that_differs():
+    def function(x, gamma, beta, eps):
+        y = right_forward(x, gamma, beta, eps)
+        y[2, 1] += 1
+        y[3, 0] += 1
+        return y
+
+    arguments = EXERCISES["06-batch-norm"].draws[0]
+    should = right_forward(*arguments.values())[2, 1]
+    assert check("06-batch-norm", function).sentences == (
+        "y is not right.",
+        "y shows none of the mistakes I know: "
+        f"y[2, 1] is {should + 1:.3g}, should be {should:.3g}, with x (7, 5), gamma (5,), beta (5,) and eps = 0.3.",
+    )
+
+
+def test_more_digits_are_shown_where_three_are_the_same():
+    def function(x, gamma, beta, eps):
+        return right_forward(x, gamma, beta, eps) * 1.0002
+
+    (_, sentence) = check("06-batch-norm", function).sentences
+    is_, should = sentence.split(" is ")[1].split(", with")[0].split(", should be ")
+    assert is_ != should
+    assert float(is_) == pytest.approx(1.0002 * float(should), rel=1e-3)
+
+
+def test_rounding_noise_is_shown_as_zero():
+    sentence = check("06-batch-norm", lambda x, gamma, beta, eps: 1e-13 * x).sentences[1]
+    assert "y[0, 0] is 0, should be" in sentence
+
+
+def test_a_known_mistake_stands_beside_an_unknown_one():
+    def function(dy, x, gamma, eps):
+        dx, dgamma, dbeta = backward("dbeta = dy.sum -> dbeta = dy.mean")(dy, x, gamma, eps)
+        return dx + dy**2, dgamma, dbeta
+
+    first, known, unknown = check("07-backward", function).sentences
+    assert first == "dgamma is right, dx and dbeta are not."
+    assert known.startswith("dbeta is averaged")
+    assert unknown.startswith("dx shows none of the mistakes I know: dx[0, 0] is ")
+
+
+def test_a_function_that_suits_one_shape_only_is_not_right():
+    def function(x, gamma, beta, eps):
+        return right_forward(x, gamma, beta, eps) + (x.shape != (7, 5))
+
+    assert "with x (4, 6)" in check("06-batch-norm", function).sentences[1]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_value_that_is_no_number_is_located(bad):
+    def function(dy, x, gamma, eps):
+        dx, dgamma, dbeta = right_backward(dy, x, gamma, eps)
+        dgamma[3] = bad
+        return dx, dgamma, dbeta
+
+    first, sentence = check("07-backward", function).sentences
+    assert first == "dx and dbeta are right, dgamma is not."
+    assert sentence.startswith(f"dgamma[3] is {bad}, with dy (7, 5)")
+
+
+# Right, in any style
+
+
+def by_loops(dy, x, gamma, eps):
+    n, channels = x.shape
+    dx, dgamma, dbeta = np.zeros_like(x), np.zeros_like(gamma), np.zeros_like(gamma)
+    for c in range(channels):
+        mean = sum(x[:, c]) / n
+        rstd = (sum((v - mean) ** 2 for v in x[:, c]) / n + eps) ** -0.5
+        for i in range(n):
+            dbeta[c] += dy[i, c]
+            dgamma[c] += dy[i, c] * (x[i, c] - mean) * rstd
+        for i in range(n):
+            xhat = (x[i, c] - mean) * rstd
+            dx[i, c] = gamma[c] * rstd * (dy[i, c] - dbeta[c] / n - xhat * dgamma[c] / n)
+    return dx, dgamma, dbeta
+
+
+def by_einsum(dy, x, gamma, eps):
+    n = len(x)
+    centred = x - np.einsum("nc->c", x) / n
+    rstd = (np.einsum("nc,nc->c", centred, centred) / n + eps) ** -0.5
+    xhat = np.einsum("nc,c->nc", centred, rstd)
+    dgamma, dbeta = np.einsum("nc,nc->c", dy, xhat), np.einsum("nc->c", dy)
+    return np.einsum("c,c,nc->nc", gamma, rstd, dy - dbeta / n - xhat * dgamma / n), dgamma, dbeta
+
+
+def as_lists(dy, x, gamma, eps):
+    return [a.tolist() for a in right_backward(dy, x, gamma, eps)]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [right_backward, by_loops, by_einsum, by_autograd(torch_statistics(0)), as_lists],
+    ids=lambda f: f.__name__,
+)
+def test_a_right_backward_pass_in_any_style_is_right(function):
+    diagnosis = check("07-backward", function)
+    assert diagnosis == Diagnosis(True, ("Right: dx, dgamma and dbeta agree with the reference.",))
+
+
+def test_named_tuples_and_tensors_that_require_a_gradient_are_read():
+    def function(x, gamma, beta, eps):
+        x, gamma, beta = (torch.tensor(a, requires_grad=True) for a in (x, gamma, beta))
+        return torch.nn.functional.batch_norm(x, None, None, gamma, beta, True, eps=eps)
+
+    assert check("06-channels", function).right
+    assert check("06-batch-norm", lambda *arguments: right_forward(*arguments).tolist()).right
+    assert check("07-channels", lambda *arguments: Grads(*right_backward(*arguments))).right
+    assert repr(check("06-channels", function)) == "Right: y agrees with the reference."
+
+
+# What is wrong besides the numbers
+
+
+def test_a_changed_argument_is_named():
+    def function(x, gamma, beta, eps):
+        x -= x.mean(0)
+        gamma[0] *= 1
+        return right_forward(x, gamma, beta, eps)
+
+    diagnosis = check("06-batch-norm", function)
+    assert not diagnosis.right
+    assert diagnosis.sentences[0] == "The numbers are right, but:"
+    (sentence,) = diagnosis.sentences[1:]
+    assert "changes its argument x:" in sentence
+    for arguments in EXERCISES["06-batch-norm"].draws:  # and the next reader gets the same ones
+        assert abs(arguments["x"].mean()) > 100
+
+
+def test_a_changed_argument_is_named_beside_a_mistake():
+    def function(x, gamma, beta, eps):
+        x -= x.mean(0)
+        return unbiased(x, gamma, beta, eps)
+
+    _, mistake, changed = check("06-batch-norm", function).sentences
+    assert "unbiased" in mistake
+    assert "argument x" in changed
+
+
+def test_a_dtype_that_widens_is_named():
+    def function(dy, x, gamma, eps):
+        dx, dgamma, dbeta = right_backward(dy, x, gamma, eps)
+        return dx.astype(np.float64), dgamma, dbeta
+
+    diagnosis = check("07-backward", function)
+    assert not diagnosis.right
+    assert diagnosis.sentences[0] == "The numbers are right, but:"
+    assert diagnosis.sentences[1].startswith("For float32 arguments dx is float64:")
+
+
+@pytest.mark.parametrize("back", [np.float32, np.float64])
+def test_single_precision_on_the_way_is_named(back):
+    def function(x, gamma, beta, eps):
+        y = right_forward(x.astype(np.float32), gamma, beta, eps)
+        return y.astype(back) if x.dtype == np.float64 else y
+
+    diagnosis = check("06-batch-norm", function)
+    assert not diagnosis.right
+    assert diagnosis.sentences[0] == "The numbers are right, but:"
+    assert diagnosis.sentences[1].startswith(f"y has single precision only (dtype {np.dtype(back)})")
+    assert len(diagnosis.sentences) == 2
+
+
+@pytest.mark.parametrize(("name", "axes"), [("07-backward", 0), ("07-channels", (0, 2, 3))])
+def test_a_gradient_in_single_precision_is_named(name, axes):
+    def function(dy, x, gamma, eps):
+        single = np.float32
+        grads = by_autograd(torch_statistics(axes))(dy.astype(single), x.astype(single), gamma.astype(single), eps)
+        return [grad.numpy().astype(x.dtype) for grad in grads]
+
+    first, sentence = check(name, function).sentences
+    assert first == "The numbers are right, but:"
+    assert sentence.startswith("dx and dgamma have single precision only (dtype float64)")
+
+
+def test_a_mistake_in_single_precision_is_named_all_the_same():
+    def function(x, gamma, beta, eps):
+        x, gamma, beta = (a.astype(np.float32) for a in (x, gamma, beta))
+        return unbiased(x, gamma, beta, eps)
+
+    _, mistake, precision = check("06-batch-norm", function).sentences
+    assert "unbiased" in mistake
+    assert "single precision" in precision
+
+
+def test_a_shape_with_axes_of_length_one_is_named():
+    def function(dy, x, gamma, eps):
+        dx, dgamma, dbeta = right_backward(dy, x, gamma, eps)
+        return dx, dgamma[None], dbeta
+
+    diagnosis = check("07-backward", function)
+    assert not diagnosis.right
+    assert diagnosis.sentences[0] == "The numbers are right, but:"
+    assert "dgamma has the right numbers, but shape (1, 5) instead of (5,)" in diagnosis.sentences[1]
+
+
+def test_a_wrong_shape_is_named():
+    first, sentence = check("06-batch-norm", lambda *arguments: right_forward(*arguments).T).sentences
+    assert first == "y is not right."
+    assert sentence == "y has shape (5, 7) instead of (7, 5), with x (7, 5), gamma (5,), beta (5,) and eps = 0.3."
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "sentence"),
+    [
+        ("07-backward", lambda *_: None, "The function returns nothing; end it with: return dx, dgamma, dbeta."),
+        ("06-batch-norm", lambda *_: None, "The function returns nothing; end it with: return y."),
+        ("07-backward", lambda dy, *_: dy, "The function returns 1 value; end it with: return dx, dgamma, dbeta."),
+        (
+            "07-backward",
+            lambda dy, *_: (dy, dy),
+            "The function returns 2 values; end it with: return dx, dgamma, dbeta.",
+        ),
+        ("06-batch-norm", lambda x, *_: (x, x), "The function returns 2 values; end it with: return y."),
+        ("06-batch-norm", lambda *_: "y", "y is a str that does not hold real numbers: return an array."),
+        (
+            "06-batch-norm",
+            lambda *_: [[1.0], [1.0, 2.0]],
+            "y is a list that does not hold real numbers: return an array.",
+        ),
+        ("06-batch-norm", lambda x, *_: x * 1j, "y is a ndarray that does not hold real numbers: return an array."),
+        (
+            "07-backward",
+            lambda *_: (1.0, None, 1.0),
+            "dgamma is a NoneType that does not hold real numbers: return an array.",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_named(name, function, sentence):
+    assert check(name, function) == Diagnosis(False, (sentence,))
+
+
+def test_a_functions_own_error_comes_back_with_the_shapes():
+    class OwnError(Exception):
+        pass
+
+    def function(dy, x, gamma, eps):
+        raise OwnError("mine")
+
+    with pytest.raises(OwnError, match="mine") as caught:
+        check("07-channels", function)
+    (note,) = caught.value.__notes__
+    assert note == "check called the function with dy (4, 3, 5, 6), x (4, 3, 5, 6), gamma (3,) and eps = 0.3."
+
+
+def test_a_wrong_broadcast_raises_because_all_sizes_differ():
+    with pytest.raises(ValueError, match="broadcast") as caught:
+        check("06-channels", lambda x, gamma, beta, eps: gamma * x)
+    assert "gamma (3,)" in caught.value.__notes__[0]
+
+
+def test_an_unknown_name_lists_the_names():
+    with pytest.raises(ValueError, match=r"no exercise '7'.*06-batch-norm.*07-channels"):
+        check("7", right_backward)
+
+
+def test_what_is_not_a_function_is_refused():
+    with pytest.raises(ValueError, match="a tuple is not a function"):
+        check("07-backward", (1, 2, 3))  # type: ignore[arg-type]
+
+
+# How it reads
+
+
+def test_the_repr_is_the_text_in_lines_that_a_page_shows():
+    text = repr(check("07-backward", backward(" - xhat * s2 -> ")))
+    assert text == (
+        "dgamma and dbeta are right, dx is not.\n"
+        "- dx lacks the path through the variance: every x also changes the batch's\n"
+        "  variance, which divides all of them. Subtract xhat * mean(dxhat * xhat)."
+    )
+    texts = itertools.chain.from_iterable(
+        repr(Diagnosis(False, (m.sentence, m.sentence))).splitlines()
+        for name in EVERY
+        for m in EXERCISES[name].mistakes
+    )
+    assert max(map(len, texts)) <= 79
+
+
+def test_a_diagnosis_is_a_value_and_comes_out_the_same_each_time():
+    first, second = (check("07-channels", backward(" - s1 -> ")) for _ in range(2))
+    assert first == second
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.right = True  # type: ignore[misc]

@@ -12,10 +12,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from playwright.sync_api import Browser, Response, sync_playwright
 
@@ -74,7 +75,29 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _Site(SimpleHTTPRequestHandler):
+    """Serves a built site below a path, and its own page for wrong addresses, as GitHub Pages does."""
+
+    def __init__(self, *args: Any, folder: Path, root: str):
+        self.root = root
+        super().__init__(*args, directory=str(folder))
+
+    def translate_path(self, path: str) -> str:
+        below = path.startswith(self.root)
+        return super().translate_path(path.removeprefix(self.root) if below else "/outside/of/the/site")
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        page = Path(self.directory) / "404.html"
+        if code != HTTPStatus.NOT_FOUND or not page.exists():
+            super().send_error(code, message, explain)
+            return
+        body = page.read_bytes()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
@@ -85,11 +108,11 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """Serve ``folder`` on this machine; the value is its address, without a slash at the end."""
-    server = _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+def serve(folder: Path, below: str = "") -> Iterator[str]:
+    """Serve ``folder`` on this machine, below a path like "/book"; the value is its address, without a last slash."""
+    server = _Server(("127.0.0.1", 0), partial(_Site, folder=folder, root=f"{below}/"))
     Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.server_port}{below}"
     server.shutdown()
     server.server_close()
 
@@ -118,12 +141,20 @@ class Fetch(NamedTuple):
     size: int
 
 
+# A picture that waits until the reader comes near it comes at once; every picture is there when this is done.
+PICTURES = """async () => {
+    for (const image of document.images) image.loading = "eager";
+    await Promise.allSettled([...document.images].map(image => image.decode()));
+}"""
+
+
 def first_visit(chromium: Browser, address: str) -> list[Fetch]:
-    """Return what a visit to ``address`` with an empty cache fetches, at the size of gzip where a server uses it."""
+    """Return what a visit to ``address``, read to its end, fetches, at the size of gzip where a server uses it."""
     page = chromium.new_context().new_page()
     responses: list[Response] = []
     page.on("response", lambda response: responses.append(response))
     page.goto(address)
+    page.evaluate(PICTURES)
     page.wait_for_load_state("networkidle")
     fetches = [Fetch(response.url, response.request.resource_type, _wire_size(response)) for response in responses]
     page.context.close()

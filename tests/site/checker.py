@@ -1,11 +1,15 @@
-"""Looks at a page as a reader's browser does, and says what is wrong with it."""
+"""Looks at a page as a reader's browser does, or at the files of a site, and says what is wrong."""
 
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
 
-from tools.browser import VIEWS, View
+from tools.browser import PICTURES, VIEWS, View, first_visit, pages
 
 # Everything folded is opened first: what a reader can open must be as good as the rest.
 UNFOLD = """() => {
@@ -52,6 +56,52 @@ CUT_OFF = """() => [...document.querySelectorAll("article *")].filter(element =>
     && ["hidden", "clip"].includes(getComputedStyle(element).overflowX)
 ).map(element => `something is cut off: <${element.localName} class="${element.className}">`)"""
 
+# Records what the Tab key reaches, and whether it looks any different then.
+REACHED = """() => {
+    const still = document.createElement("style");
+    still.textContent = "* { transition: none !important }";
+    document.head.append(still);
+    const look = element => {
+        const { outlineStyle, outlineWidth, outlineColor, boxShadow } = getComputedStyle(element);
+        return [outlineStyle === "none" ? "none" : [outlineStyle, outlineWidth, outlineColor], boxShadow].join(" ");
+    };
+    const candidates = document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]");
+    const expected = [...candidates].filter(
+        element => element.tabIndex >= 0 && !element.disabled && element.checkVisibility({ visibilityProperty: true }));
+    const before = new Map(expected.map(element => [element, look(element)]));
+    const reached = [];
+    document.addEventListener("focusin", ({ target }) =>
+        reached.push({ target, seen: look(target) !== before.get(target) }));
+    window.keyboard = { expected, reached };
+    return expected.length;
+}"""
+
+UNREACHED = """() => {
+    const { expected, reached } = window.keyboard;
+    const name = ({ localName, className, textContent }) =>
+        `<${localName} class="${className}"> ${textContent.trim().slice(0, 40)}`;
+    const order = reached.map(({ target }) => target);
+    const missing = expected.filter(element => !order.includes(element));
+    const astray = order.filter((element, place) => element !== expected[place]);
+    const unseen = reached.filter(({ seen }) => !seen).map(({ target }) => target);
+    return [
+        ...missing.map(element => `Tab does not reach ${name(element)}`),
+        ...astray.slice(0, 1).map(element => `Tab comes out of order to ${name(element)}`),
+        ...unseen.map(element => `the focus is not seen on ${name(element)}`),
+    ];
+}"""
+
+PRINTED = """() => {
+    const around = [
+        "nav", ".bd-sidebar-primary", ".bd-sidebar-secondary", ".bd-header", ".bd-header-article", ".skip-link",
+        ".prev-next-footer", ".headerlink", ".copybtn", "#pst-back-to-top",
+    ];
+    const found = [...document.querySelectorAll(around.join())].filter(element => element.checkVisibility());
+    const names = new Set(found.map(element => `it prints <${element.localName} class="${element.className}">`));
+    const lost = ["article", "article h1"].filter(shown => !document.querySelector(shown)?.checkVisibility());
+    return [...names, ...lost.map(shown => `it does not print the ${shown}`)];
+}"""
+
 # Contrast takes most of axe's time. It does not depend on the width, nor anything else on the colours.
 AXE = {
     VIEWS["wide"]: {},
@@ -67,6 +117,7 @@ def problems(browser: Browser, address: str, view: View = VIEWS["wide"]) -> list
     found = _listen(page, urlsplit(address).netloc)
     page.goto(address)
     page.evaluate(UNFOLD)
+    page.evaluate(PICTURES)
     for look in (UNSIZED_MATHS, MISSING_FONT, MATHS_SCRIPT, RAW_TEX, SIDEWAYS, CUT_OFF):
         found += page.evaluate(look)
     for violation in Axe().run(page, options={"resultTypes": ["violations"], **AXE[view]}).response["violations"]:
@@ -75,6 +126,74 @@ def problems(browser: Browser, address: str, view: View = VIEWS["wide"]) -> list
     page.wait_for_load_state("networkidle")  # what is fetched late may fail too
     context.close()
     return found
+
+
+def keyboard_problems(browser: Browser, address: str) -> list[str]:
+    """Return what the Tab key does not reach in the order of the page, and where its focus is not to be seen."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(address)
+    page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
+    for _ in range(page.evaluate(REACHED)):
+        page.keyboard.press("Tab")
+    found = page.evaluate(UNREACHED)
+    page.close()
+    return found
+
+
+def print_problems(browser: Browser, address: str) -> list[str]:
+    """Return what a printed page has too much, and whether it lacks the article."""
+    page = browser.new_page()
+    page.emulate_media(media="print")
+    page.goto(address)
+    found = page.evaluate(PRINTED)
+    page.close()
+    return found
+
+
+def weight_problems(browser: Browser, address: str, limit: int) -> list[str]:
+    """Return the heaviest fetches of a first visit, if it sends more than ``limit`` bytes over the wire."""
+    visit = sorted(first_visit(browser, address), key=lambda fetch: -fetch.size)
+    weight = sum(fetch.size for fetch in visit)
+    heaviest = ", ".join(f"{fetch.address} ({fetch.size})" for fetch in visit[:5])
+    return [f"{weight} bytes over the wire, above all {heaviest}"] if weight > limit else []
+
+
+def file_problems(folder: Path, below: str = "/any/path/") -> list[str]:
+    """Return what is wrong with the links, anchors and pictures of the site in ``folder``, served ``below`` a path."""
+
+    @cache
+    def anchors(page: Path) -> set[str]:
+        return {str(tag["id"]) for tag in parse(page).select("[id]")}
+
+    @cache
+    def parse(page: Path) -> BeautifulSoup:
+        return BeautifulSoup(page.read_text("utf-8"), "html.parser")
+
+    def dead(page: str, link: str) -> bool:
+        parts = urlsplit(urljoin(below + page, link))
+        path, anchor = unquote(parts.path), unquote(parts.fragment)
+        target = folder / path.removeprefix(below)
+        if not path.startswith(below) or not target.is_file():
+            return True
+        return bool(anchor) and anchor not in anchors(target)
+
+    def look(page: str) -> Iterator[str]:
+        html = parse(folder / page)
+        for tag in html.select("[href], [src], [action]"):
+            link = next(str(tag[name]) for name in ("href", "src", "action") if tag.has_attr(name))
+            if not urlsplit(link).scheme and not urlsplit(link).netloc and dead(page, link):
+                yield f"dead link: {link}"
+        for tag in html.select("img:not([alt])"):
+            yield f"no alt text: {tag['src']}"
+        for place, tag in enumerate(html.select("article img")):
+            if not tag.get("alt"):
+                yield f"empty alt text: {tag['src']}"
+            if not (tag.has_attr("width") and tag.has_attr("height")):
+                yield f"no size: {tag['src']}"
+            if place and tag.get("loading") != "lazy":
+                yield f"not lazy: {tag['src']}"
+
+    return [f"{page}: {problem}" for page in ["index.html", *pages(folder)] for problem in look(page)]
 
 
 def _listen(page: Page, host: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The built site and a browser to look at it with."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,17 +33,22 @@ def site() -> Path:
     return browser.SITE
 
 
-@pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small book, built as the real one is, that has everything a chapter may have."""
-    book = tmp_path_factory.mktemp("book")
+def build_sample(book: Path, **environment: str) -> Path:
+    """Build, in the empty folder ``book``, a small book that has everything a chapter may have; return the site."""
     for path in [*SAMPLE.iterdir(), *(ROOT / name for name in ("_config.yml", "_static", "_ext"))]:
         (book / path.name).symlink_to(path)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [jupyter_book, "build", ".", "--all", "--warningiserror", "--nitpick", "-q"]
-    done = subprocess.run(command, cwd=book, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "SITE_URL": "", "REPOSITORY": "", **environment}
+    done = subprocess.run(command, cwd=book, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return book / "_build/html"
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small book, built as the real one is, that has everything a chapter may have."""
+    return build_sample(tmp_path_factory.mktemp("book"))
 
 
 @pytest.fixture(scope="session")

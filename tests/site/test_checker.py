@@ -1,12 +1,14 @@
 """The checker of pages sees what is wrong with broken ones."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.site.checker import problems
+from tests.site.checker import file_problems, keyboard_problems, print_problems, problems, weight_problems
 from tools import browser
 from tools.browser import VIEWS, View
 
@@ -78,3 +80,92 @@ def test_page_too_wide_for_a_phone_is_seen(check: Check) -> None:
 
 def test_missing_math_font_is_seen(check: Check) -> None:
     assert check(GOOD, head="") == ["the math font is not loaded"]
+
+
+TAB = '<a href="#">first</a> <button>second</button>'
+
+
+def test_good_page_passes_the_keyboard(tab: Callable[[str], list[str]]) -> None:
+    assert tab(TAB) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "seen"),
+    [
+        ("<style>button:focus { outline: none }</style>", "the focus is not seen on <button"),
+        ('<button tabindex="1">third</button>', "Tab comes out of order to <button"),
+        ("<script>addEventListener('keydown', event => event.preventDefault())</script>", "Tab does not reach <a"),
+    ],
+)
+def test_what_the_keyboard_misses_is_seen(tab: Callable[[str], list[str]], broken: str, seen: str) -> None:
+    found = tab(TAB + broken)
+    assert any(seen in problem for problem in found), found
+
+
+@pytest.fixture
+def tab(tmp_path: Path, chromium: Browser) -> Callable[[str], list[str]]:
+    """The keyboard's checker on a page with the given body."""
+    return lambda body: on_page(keyboard_problems, tmp_path, chromium, body)
+
+
+def on_page(look: Callable[[Browser, str], list[str]], folder: Path, chromium: Browser, body: str) -> list[str]:
+    (folder / "page.html").write_text(HTML.format(head="", body=body), "utf-8")
+    with browser.serve(folder) as address:
+        return look(chromium, f"{address}/page.html")
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("<article><h1>A page</h1></article>", []),
+        ("<nav>contents</nav><article><h1>A page</h1></article>", ['it prints <nav class="">']),
+        ("<article><h1>A page</h1><p>x<button class='copybtn'>", ['it prints <button class="copybtn">']),
+        ("<article><h1 style='display: none'>A page</h1></article>", ["it does not print the article h1"]),
+    ],
+)
+def test_printing(tmp_path: Path, chromium: Browser, body: str, found: list[str]) -> None:
+    assert on_page(print_problems, tmp_path, chromium, body) == found
+
+
+def test_page_over_the_limit_is_seen(tmp_path: Path, chromium: Browser) -> None:
+    (tmp_path / "noise.bin").write_bytes(Random(0).randbytes(30_000))
+    body = "<script>fetch('noise.bin')</script>"
+    light, heavy = (
+        on_page(partial(weight_problems, limit=limit), tmp_path, chromium, body) for limit in (40_000, 20_000)
+    )
+    assert light == []
+    assert "noise.bin (300" in heavy[0]
+
+
+def test_picture_that_waits_counts(tmp_path: Path, chromium: Browser) -> None:
+    (tmp_path / "late.png").write_bytes(Random(0).randbytes(30_000))
+    body = '<p style="height: 20000px">long</p><img src="late.png" alt="" loading="lazy">'
+    [problem] = on_page(partial(weight_problems, limit=20_000), tmp_path, chromium, body)
+    assert "late.png (30000)" in problem
+
+
+PICTURE = '<img src="a.png" width="4" height="3" alt="A picture.">'
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ('<a href="other.html#here">x</a> <a href="#">top</a> <a href="https://example.org/">x</a>', []),
+        ("<a href='gone.html'>x</a>", ["dead link: gone.html"]),
+        ("<a href='../other.html'>x</a>", ["dead link: ../other.html"]),
+        ("<a href='/other.html'>x</a>", ["dead link: /other.html"]),
+        ("<a href='other.html#gone'>x</a>", ["dead link: other.html#gone"]),
+        ("<a href='#gone'>x</a>", ["dead link: #gone"]),
+        ("<script src='gone.js'></script>", ["dead link: gone.js"]),
+        (f"<article>{PICTURE}{PICTURE.replace('<img', '<img loading=lazy')}</article>", []),
+        (f"<article>{PICTURE}{PICTURE}</article>", ["not lazy: a.png"]),
+        ("<img src='a.png'>", ["no alt text: a.png"]),
+        ("<article><img src='a.png' alt='A picture.'></article>", ["no size: a.png"]),
+        ("<article><img src='a.png' alt='' width='4' height='3'></article>", ["empty alt text: a.png"]),
+    ],
+)
+def test_links_anchors_and_pictures(tmp_path: Path, body: str, found: list[str]) -> None:
+    pages = {"index.html": "", "page.html": body, "other.html": '<p id="here">Here.</p>', "a.png": ""}
+    for name, content in pages.items():
+        (tmp_path / name).write_text(HTML.format(head="", body=content) if content else "", "utf-8")
+    assert file_problems(tmp_path) == [f"page.html: {problem}" for problem in found]

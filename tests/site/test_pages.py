@@ -8,7 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page, expect
 
-from tests.site.checker import problems
+from tests.site.checker import file_problems, keyboard_problems, print_problems, problems, weight_problems
 from tests.site.conftest import ROOT, SAMPLE
 from tools import browser
 from tools.browser import VIEWS, View
@@ -58,8 +58,31 @@ def test_descriptions(site: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_weight(chromium: Browser, address: str, path: str) -> None:
-    visit = browser.first_visit(chromium, f"{address}/{path}")
-    assert sum(fetch.size for fetch in visit) <= LIMIT * 1000, sorted(visit, key=lambda fetch: -fetch.size)[:5]
+    assert weight_problems(chromium, f"{address}/{path}", LIMIT * 1000) == []
+
+
+def test_links_anchors_and_pictures(site: Path) -> None:
+    assert file_problems(site) == []
+
+
+def test_links_anchors_and_pictures_of_the_sample(sample: Path) -> None:
+    assert file_problems(sample) == []
+
+
+@pytest.mark.parametrize("path", ["chapters/index.html", "chapters/06_transform.html"])
+def test_keyboard(chromium: Browser, address: str, path: str) -> None:
+    assert keyboard_problems(chromium, f"{address}/{path}") == []
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.startswith("chapters/")])
+def test_print(chromium: Browser, address: str, path: str) -> None:
+    assert print_problems(chromium, f"{address}/{path}") == []
+
+
+@pytest.mark.parametrize("words", ["variance", "standard score"])
+def test_search_finds_what_the_book_is_about(page: Page, address: str, words: str) -> None:
+    page.goto(f"{address}/search.html?q={words}")
+    expect(page.locator("#search-results a[href*='06_transform']").first).to_be_visible()
 
 
 def test_root_leads_to_the_first_page(page: Page, address: str) -> None:

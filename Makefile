@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NODE_STAMP := node_modules/.stamp
 
-.PHONY: help book test notebooks serve chromium weight screenshots site-report links lab bench lint portability clean
+.PHONY: help book test notebooks measure serve chromium weight screenshots site-report links lab bench lint portability clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
 
@@ -88,6 +88,9 @@ lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 
 notebooks: $(VENV)/.stamp-dev  ## execute changed chapters in place (ALL=1: every chapter)
 	$(BIN)/python tools/notebooks.py run $(if $(ALL),--all)
+
+measure: $(VENV)/.stamp-dev  ## make the records under results/ that are missing or stale (ID=..., ALL=1, LIST=1)
+	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list)
 
 # Numbers that hold only on this processor fail here: the same outputs from the plainest code paths.
 portability: $(VENV)/.stamp-dev  ## compare the chapters' outputs with those of other processors' code paths

@@ -1,6 +1,7 @@
 """Real data, loaded by name and split at random by a seed."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ class Split(NamedTuple):
     y_test: np.ndarray
 
 
+@cache  # split copies the rows
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -24,6 +23,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbformat import NotebookNode
+
+from bnlib._files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
@@ -89,17 +90,8 @@ def serialize(nb: NotebookNode) -> str:
 
 
 def write(nb: NotebookNode, path: Path) -> None:
-    """Write a notebook so that the file is at every moment either the old or the new one."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp", encoding="utf-8", newline="\n", delete=False
-    ) as file:
-        file.write(serialize(nb))
-    temporary = Path(file.name)
-    try:
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a notebook in its one form."""
+    write_atomically(path, serialize(nb))
 
 
 def code_cells(nb: NotebookNode) -> list[tuple[int, NotebookNode]]:

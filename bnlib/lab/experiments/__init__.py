@@ -1,0 +1,70 @@
+"""The measurements behind the chapters, one module for each chapter.
+
+Each experiment's docstring holds its criterion, which was committed before the experiment was first run.
+"""
+
+import numpy as np
+import torch
+
+from bnlib.lab.nets import Spec
+from bnlib.lab.records import Settings, Values
+from bnlib.lab.train import Run, train
+
+
+def half_decades(low: float, high: float) -> list[float]:
+    """From low to high in steps of half a decade, to three digits: half_decades(0.1, 10) is 0.1, 0.316, 1, 3.16, 10."""
+    first, last = (round(2 * np.log10(bound)) for bound in (low, high))
+    return [float(f"{10 ** (k / 2):.3g}") for k in range(first, last + 1)]
+
+
+def trained(
+    *,
+    spec: Settings,
+    runs: list[Settings],
+    steps: int,
+    optimizer: str = "sgd",
+    batch: int = 60,
+    hold: bool = False,
+    every: int | None = None,
+    until: float | None = None,
+    dtype: str = "float32",
+) -> Values:
+    """Train replicas on the digits and sum each of them up: the ``run`` of an experiment.
+
+    Parameters
+    ----------
+    spec : fields of :class:`bnlib.lab.nets.Spec` that all replicas share
+    runs : of each replica its seed and lr, and its gain where that is not the spec's
+    steps, optimizer, batch, hold : as in :class:`bnlib.lab.train.Run`
+    every : evaluate after each so many updates; None is at the end alone
+    until : the validation accuracy that is to be reached, after which the training of all replicas stops
+    dtype : "float32" or "float64"
+
+    Returns
+    -------
+    values : lists with a number for each replica: "val" and "test", the accuracy at the end; "start" and "end", the
+        mean loss of the first and the last ten mini-batches; "steps_to", the updates until ``until`` was reached
+    """
+    shared = {name: tuple(v) if isinstance(v, list) else v for name, v in spec.items()}
+    replicas = [
+        Run(
+            spec=Spec(**shared, **{"gain": run["gain"]} if "gain" in run else {}),
+            seed=run["seed"],
+            lr=run["lr"],
+            optimizer=optimizer,
+            batch=batch,
+            steps=steps,
+            hold=hold,
+        )
+        for run in runs
+    ]
+    histories = train(replicas, every=every or steps, until=until, dtype=getattr(torch, dtype))
+    values: Values = {
+        "val": [h.val_accuracy[-1] for h in histories],
+        "test": [h.test_accuracy for h in histories],
+        "start": [h.loss[:10].mean() for h in histories],
+        "end": [h.loss[-10:].mean() for h in histories],
+    }
+    if until is not None:
+        values["steps_to"] = [h.steps_to(until) for h in histories]
+    return values

@@ -1,0 +1,47 @@
+"""Make records: ``python -m bnlib.lab.experiments [--list] [--all] [ID ...]``."""
+
+import argparse
+import sys
+
+from bnlib.lab import records
+from bnlib.lab.experiments import training
+from bnlib.lab.records import Experiment, StaleRecordError
+
+EXPERIMENTS: dict[str, Experiment] = {e.id: e for module in (training,) for e in module.EXPERIMENTS}
+
+
+def state(experiment: Experiment) -> str:
+    """What is the matter with an experiment's record; empty if it can be used."""
+    try:
+        records.measured(experiment, **experiment.settings)
+    except StaleRecordError as fault:
+        return str(fault)
+    return ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure what was asked for, by default what has no record or a stale one."""
+    parser = argparse.ArgumentParser(prog="make measure", description="Run experiments and write their records.")
+    parser.add_argument("id", nargs="*", help=f"one of {', '.join(EXPERIMENTS)}; by default those that need it")
+    parser.add_argument("--all", action="store_true", help="all of them")
+    parser.add_argument("--list", action="store_true", help="say how each record stands, and run nothing else")
+    given = parser.parse_args(arguments)
+    if unknown := [id for id in given.id if id not in EXPERIMENTS]:
+        parser.error(f"no experiment is called {', '.join(unknown)}: choose among {', '.join(EXPERIMENTS)}")
+    if given.list:
+        for id, experiment in EXPERIMENTS.items():
+            print(f"{id}: {state(experiment) or 'stands'}")
+        return 0
+    chosen = given.id or [id for id, e in EXPERIMENTS.items() if given.all or state(e)]
+    try:
+        for id in chosen:
+            print(f"{id} -> {records.measure(EXPERIMENTS[id]).name}", flush=True)
+    except KeyboardInterrupt:
+        print("stopped; the cases that are done are kept for the next time", file=sys.stderr)
+        return 130
+    print("every record stands" if not chosen else f"{len(chosen)} measured")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

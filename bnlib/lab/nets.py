@@ -1,0 +1,298 @@
+"""Small networks from a specification, many replicas at once, with norms by name.
+
+A network is a value: its :class:`Spec` and a dict of parameters, each with the replicas as its first axis.
+:func:`forward` is a pure function of both. One matrix product, one norm, one activation serve all replicas, and bnlib's
+:class:`~bnlib.norms.Layout` says that no two of them share a statistic.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bnlib.lab.bridge import normalized
+from bnlib.norms import Layout, Moments, batch_layout, group_layout, instance_layout
+from bnlib.running import RunningStats, batch_norm_inference
+
+# What each norm shares its statistics over. Units lie as (replicas, units, N), with the examples last, where a mean is
+# cheapest; the channels of images as (N, replicas * channels, height, width), as grouped convolutions want them.
+OF_UNITS: dict[str, Callable[[int, int, int, int], Layout]] = {
+    "batch": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (2,)),
+    "layer": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (1,)),
+    "group": lambda r, units, n, groups: Layout((r, groups, units // groups, n), (r, groups, units // groups, 1), (2,)),
+}
+OF_IMAGES: dict[str, Callable[[tuple[int, ...], int, int], Layout]] = {
+    "batch": lambda shape, r, groups: batch_layout(shape),
+    "layer": lambda shape, r, groups: group_layout(shape, r),
+    "group": lambda shape, r, groups: group_layout(shape, r * groups),
+    "instance": lambda shape, r, groups: instance_layout(shape),
+}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "identity": lambda z: z,
+}
+PLACEMENTS = ("before", "after")
+
+Params = dict[str, Tensor]
+Stats = dict[int, RunningStats]
+Tap = Callable[[str, int, Tensor], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a network is: hidden layers of affine map, norm and activation, then an affine output layer.
+
+    Weights are drawn from a normal distribution with the standard deviation ``gain / sqrt(fan_in)``; biases and betas
+    start at 0, gammas at 1. Two specifications with the same inputs, widths and classes give the same seed the same
+    weights, but for the gain.
+
+    Attributes
+    ----------
+    inputs : the shape of one example: (features,), or (channels, height, width) for convolutions
+    widths : units, or channels, of the hidden layers
+    classes : outputs
+    norm : "none", "batch", "layer", "group", or for convolutions "instance"
+    placement : the norm stands "before" or "after" the activation
+    where : the layers with a norm, counted from 0; the output layer is number ``len(widths)``; None is all hidden ones
+    activation : "sigmoid", "tanh", "relu" or "identity"
+    gain : of the weights
+    std : where given, the weights' standard deviation in all layers, in place of gain / sqrt(fan_in)
+    gamma, beta : whether they are there to be learned
+    groups : of group norm
+    dropout : the share of activations set to zero in training, behind each hidden layer
+    residual : whether each two hidden layers after the first form a block, to whose output its input is added before
+        the last activation
+    zero_gamma : whether the last norm of each block starts with gamma 0
+    kernel : the width of the convolutions, an odd number; None is fully connected
+    eps : of the norms
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or the parts do not fit together.
+    """
+
+    inputs: tuple[int, ...] = (64,)
+    widths: tuple[int, ...] = (100, 100, 100)
+    classes: int = 10
+    norm: str = "none"
+    placement: str = "before"
+    where: tuple[int, ...] | None = None
+    activation: str = "sigmoid"
+    gain: float = 1.0
+    std: float | None = None
+    gamma: bool = True
+    beta: bool = True
+    groups: int = 4
+    dropout: float = 0.0
+    residual: bool = False
+    zero_gamma: bool = False
+    kernel: int | None = None
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Reject what is no network."""
+        for name, value, known in (
+            ("norm", self.norm, ["none", *(OF_UNITS if self.kernel is None else OF_IMAGES)]),
+            ("placement", self.placement, PLACEMENTS),
+            ("activation", self.activation, ACTIVATIONS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}: choose one of {list(known)}")
+        sizes = (*self.inputs, *self.widths, self.classes)
+        if len(self.inputs) not in (1, 3) or not all(isinstance(n, int) and n > 0 for n in sizes):
+            raise ValueError(
+                f"inputs {self.inputs}, widths {self.widths} and classes {self.classes} must be positive whole "
+                "numbers, and inputs (features,) or (channels, height, width)"
+            )
+        if (self.kernel is not None) != (len(self.inputs) == 3) or (self.kernel or 1) % 2 == 0:
+            raise ValueError(
+                f"kernel is {self.kernel} for inputs {self.inputs}: "
+                "an odd kernel goes with (channels, height, width), None with (features,)"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}: give a share of at least 0 and below 1")
+        for layer in self.where or ():
+            if not 0 <= layer <= len(self.widths):
+                raise ValueError(f"where names layer {layer}, but the layers are 0 to {len(self.widths)}, the output")
+        if self.residual and (
+            len(self.widths) % 2 == 0 or len(set(self.widths)) > 1 or self.placement == "after" or self.dropout
+        ):
+            raise ValueError(
+                f"residual with widths {self.widths}, placement {self.placement!r} and dropout {self.dropout}: blocks "
+                "need one layer and then pairs, all of one width, the norm before the activation, and no dropout"
+            )
+        if self.norm == "group" and (self.groups < 1 or any(n % self.groups for n in self._normed_widths)):
+            raise ValueError(f"{self.groups} groups do not divide the widths {self._normed_widths}: choose a divisor")
+        if self.norm == "instance" and len(self.widths) in self.normed:
+            raise ValueError(f"where names layer {len(self.widths)}, the output, which has no positions: leave it out")
+        if self.zero_gamma and not (self.residual and self.norm != "none"):
+            raise ValueError("zero_gamma is for residual blocks with a norm: set residual=True and a norm")
+
+    @property
+    def normed(self) -> tuple[int, ...]:
+        """The numbers of the layers with a norm."""
+        if self.norm == "none":
+            return ()
+        return tuple(range(len(self.widths))) if self.where is None else tuple(sorted(set(self.where)))
+
+    @property
+    def program(self) -> Self:
+        """What replicas have in common: all but the scale of their weights."""
+        return replace(self, gain=1.0, std=None)
+
+    def closes(self, layer: int) -> bool:
+        """Whether a residual block ends with this layer."""
+        return self.residual and 0 < layer < len(self.widths) and layer % 2 == 0
+
+    @property
+    def _normed_widths(self) -> tuple[int, ...]:
+        return tuple((*self.widths, self.classes)[i] for i in self.normed)
+
+
+def start(specs: Sequence[Spec], seeds: Sequence[int], dtype: torch.dtype = torch.float32) -> Params:
+    """The initial parameters of one replica for each specification and seed.
+
+    Named by layer: weight0, bias0, gamma0, beta0, weight1, ...; of shape (replicas, out, in), with a kernel behind it
+    for convolutions, and (replicas, out). A layer whose output is normalized at once has no bias: beta takes its place.
+
+    Raises
+    ------
+    ValueError
+        If the specifications differ in more than gain and std.
+    """
+    spec = specs[0]
+    if any(other.program != spec.program for other in specs):
+        raise ValueError("replicas of one program may differ in gain and std only: start the others by themselves")
+    sizes, last, params = (spec.inputs[0], *spec.widths, spec.classes), len(spec.widths), {}
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    for i, (fan_in, out) in enumerate(pairwise(sizes)):
+        kernel = () if spec.kernel is None or i == last else (spec.kernel, spec.kernel)
+        draws = [torch.randn(out, fan_in, *kernel, generator=g, dtype=torch.float64) for g in generators]
+        root = math.sqrt(fan_in * math.prod(kernel))
+        stds = [s.gain / root if s.std is None else s.std for s in specs]
+        params[f"weight{i}"] = torch.stack([std * draw for std, draw in zip(stds, draws, strict=True)])
+        shape = (len(specs), out)
+        if i not in spec.normed or (spec.placement == "after" and i < last):
+            params[f"bias{i}"] = torch.zeros(shape)
+        if i in spec.normed:
+            params[f"gamma{i}"] = torch.zeros(shape) if spec.zero_gamma and spec.closes(i) else torch.ones(shape)
+            params[f"beta{i}"] = torch.zeros(shape)
+    return {name: value.to(dtype) for name, value in params.items()}
+
+
+def learned(spec: Spec, params: Params) -> list[str]:
+    """The names of the parameters that training changes: all, or without gamma or beta."""
+    fixed = tuple(name for name, there in (("gamma", spec.gamma), ("beta", spec.beta)) if not there)
+    return [name for name in params if not name.startswith(fixed or ("?",))]
+
+
+def start_stats(spec: Spec, params: Params) -> Stats:
+    """Running statistics before the first batch, mean 0 and variance 1, for replicas * units channels of each layer."""
+    if spec.norm != "batch":
+        return {}
+    flat = {i: params[f"gamma{i}"].flatten() for i in spec.normed}
+    return {i: RunningStats(torch.zeros_like(g), torch.ones_like(g)) for i, g in flat.items()}
+
+
+def masks(spec: Spec, batch: int, generators: Sequence[torch.Generator], dtype: torch.dtype) -> list[Tensor]:
+    """Dropout's factors of each hidden layer for one batch: 0, or 1 / (1 - dropout); none without dropout."""
+    if not spec.dropout:
+        return []
+    keep, space = 1 - spec.dropout, spec.inputs[1:]
+    draws = [[torch.rand(n, batch, *space, generator=g) for n in spec.widths] for g in generators]
+    stacked = (torch.stack(layer) for layer in zip(*draws, strict=True))  # (replicas, units, N) or with positions
+    factors = ((layer < keep).to(dtype) / keep for layer in stacked)
+    return [f.transpose(1, 2).movedim(1, 0).flatten(1, 2) if space else f for f in factors]
+
+
+def forward(
+    spec: Spec,
+    params: Params,
+    x: Tensor,
+    stats: Stats | None = None,
+    masks: Sequence[Tensor] = (),
+    tap: Tap = lambda place, layer, value: None,
+) -> tuple[Tensor, dict[int, Moments]]:
+    """The logits (replicas, N, classes), and the moments of the batch in each batch norm, by the layer's number.
+
+    There is no train or eval mode: batch norm uses the batch's own statistics unless it is given others.
+
+    Parameters
+    ----------
+    spec, params : the network, from :func:`start`
+    x : (replicas, N, *inputs)
+    stats : running statistics, which batch norm then uses in place of the batch's own
+    masks : dropout's factors from :func:`masks`; without them nothing is dropped
+    tap : called as tap(place, layer, tensor) with place "z" for the output of the affine map, "xhat" for what is
+        normalized, before gamma and beta, "pre" for the input of the activation (of the last layer: the logits), and
+        "a" for a hidden layer's output; tensors are (replicas, units, N), or (N, replicas * channels, height, width)
+
+    Raises
+    ------
+    ValueError
+        If x does not have the inputs' shape, or the batch is too small for the norm.
+    """
+    if tuple(x.shape[2:]) != spec.inputs or len(x) != len(params["weight0"]):
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}, but ({len(params['weight0'])}, N, *{spec.inputs}) is needed: "
+            "replicas first, then examples"
+        )
+    replicas, last, moments, skip = len(x), len(spec.widths), {}, None
+    h = x.transpose(0, 1).flatten(1, 2) if spec.kernel else x.transpose(1, 2)
+    for i in range(last + 1):
+        if spec.kernel and i == last:
+            h = h.mean((-2, -1)).reshape(len(h), replicas, -1).movedim(0, 2)  # (replicas, channels, N)
+        normed, early = i in spec.normed, spec.placement == "before" or i == last
+        z = _affine(params, i, h)
+        tap("z", i, z)
+        pre = _norm(spec, params, i, z, stats, moments, tap) if normed and early else z
+        if spec.closes(i):
+            assert skip is not None
+            pre = pre + skip
+        elif spec.residual:
+            skip = h
+        tap("pre", i, pre)
+        if i == last:
+            return pre.transpose(1, 2), moments
+        h = ACTIVATIONS[spec.activation](pre)
+        if normed and not early:
+            h = _norm(spec, params, i, h, stats, moments, tap)
+        if masks:
+            h = h * masks[i]
+        tap("a", i, h)
+    raise AssertionError("the last layer returns")
+
+
+def _affine(params: Params, i: int, h: Tensor) -> Tensor:
+    weight, bias = params[f"weight{i}"], params.get(f"bias{i}")
+    if weight.ndim == 3:
+        return torch.bmm(weight, h) if bias is None else torch.baddbmm(bias[:, :, None], weight, h)
+    flat = None if bias is None else bias.flatten()
+    return functional.conv2d(h, weight.flatten(0, 1), flat, padding="same", groups=len(weight))
+
+
+def _norm(
+    spec: Spec, params: Params, i: int, x: Tensor, stats: Stats | None, moments: dict[int, Moments], tap: Tap
+) -> Tensor:
+    gamma, beta, shape = params[f"gamma{i}"], params[f"beta{i}"], tuple(x.shape)
+    if spec.norm == "batch" and stats is not None:
+        seen = x if len(shape) == 4 else x.reshape(1, -1, shape[-1])  # (N, C, H, W), or (1, C, L)
+        return batch_norm_inference(seen, gamma.flatten(), beta.flatten(), stats[i], spec.eps).reshape(shape)
+    if len(shape) == 4:
+        layout = OF_IMAGES[spec.norm](shape, len(gamma), spec.groups)
+    else:
+        layout = OF_UNITS[spec.norm](shape[0], shape[1], shape[2], spec.groups)
+    y, cache = normalized(x, gamma, beta, layout, spec.eps)
+    tap("xhat", i, cache.xhat.reshape(shape))
+    if spec.norm == "batch":
+        m = cache.moments
+        moments[i] = Moments(m.mean.flatten(), m.var.flatten(), m.count)
+    return y

@@ -1,0 +1,269 @@
+"""Measurements that take too long for a page: kept with their settings, and checked by a slice that is run live.
+
+A record is ``results/<id>.json``: the exact settings, the values of every case and seed, and the values of a small
+slice of the measurement (few seeds, few steps, float64). Whoever loads it names the settings, which must be the
+record's own, and the slice is run again and must agree: so changed code cannot go on quoting old numbers.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnlib._files import write_atomically
+from bnlib.lab.train import progress
+
+LIBRARY = Path(__file__).resolve().parent.parent
+RESULTS = LIBRARY.parent / "results"
+UNFINISHED = LIBRARY.parent / "_build" / "measure"  # the cases that are done of a measurement that is not
+RTOL, ATOL = 1e-6, 1e-9  # of a slice's values: float64 on another processor, a few steps in
+
+Settings = Mapping[str, Any]
+Labels = Mapping[str, Any]
+Values = dict[str, list[Any]]
+
+
+class StaleRecordError(RuntimeError):
+    """A record that is not there, or does not say what the code or the settings now say."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A measurement as a list of cases, each of which can be run by itself, in another process too.
+
+    Attributes
+    ----------
+    id : the record's name
+    cases : cases(**settings) yields (labels, arguments) pairs; both can be written as JSON
+    run : run(**arguments) gives lists of numbers by name, for instance one number per seed
+    settings : those of the record
+    live : what the slice sets differently, so that it is done in a second or two
+    """
+
+    id: str
+    cases: Callable[..., Iterable[tuple[Labels, Settings]]]
+    run: Callable[..., Values]
+    settings: Settings
+    live: Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """The values of a measurement, by the labels of their case."""
+
+    id: str
+    values: list[tuple[Labels, Values]]
+
+    def get(self, name: str, **labels: Any) -> np.ndarray:
+        """The values of that name from the one case with these labels; what was not finite is infinite.
+
+        Raises
+        ------
+        KeyError
+            If no case has these labels, or more than one.
+        """
+        found = [v for own, v in self.values if all(own.get(k) == _plain(w) for k, w in labels.items())]
+        if len(found) != 1 or name not in found[0]:
+            known = [dict(own) for own, _ in self.values[:3]]
+            raise KeyError(
+                f"record {self.id!r} has {len(found)} cases with {labels}"
+                + (f", whose values are {sorted(found[0])}, not {name!r}" if found else f"; the first are {known}")
+            )
+        return np.array(found[0][name], dtype=float)
+
+
+def measured(experiment: Experiment, *, live: bool = False, **settings: Any) -> Record:
+    """The values of an experiment with these settings, from its record.
+
+    The settings must be exactly the record's; then the slice is run and compared with the record's own.
+
+    Parameters
+    ----------
+    experiment : one of :mod:`bnlib.lab.experiments`
+    live : run all of it here and now instead, with any settings, on all cores
+    settings : all of the experiment's settings, by name
+
+    Raises
+    ------
+    ValueError
+        If a setting is missing or unknown.
+    StaleRecordError
+        If there is no record, if it was made with other settings, or if the slice disagrees.
+    """
+    settings = _checked(experiment, settings)
+    if live:
+        return Record(experiment.id, _read(_run(experiment, settings)))
+    record = load(experiment.id)
+    if differences := _differences(record["settings"], settings):
+        raise StaleRecordError(
+            f"the record of {experiment.id!r} was made with {differences}: use its settings, "
+            "or give live=True to run yours here"
+        )
+    if fault := stale(experiment, record):
+        raise StaleRecordError(f"{fault}: if the change is meant, run `make measure ID={experiment.id}`")
+    return Record(experiment.id, _read(record["values"]))
+
+
+def load(id: str) -> dict[str, Any]:
+    """The record of that name as it stands in its file.
+
+    Raises
+    ------
+    StaleRecordError
+        If there is none, or it is no record.
+    """
+    path = RESULTS / f"{id}.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StaleRecordError(f"there is no record of {id!r}: run `make measure ID={id}`") from None
+    except ValueError as error:
+        raise StaleRecordError(f"{path.name} is not JSON ({error}): run `make measure ID={id}`") from None
+    if not isinstance(record, dict) or set(record) != {"id", "settings", "slice", "values"}:
+        raise StaleRecordError(f"{path.name} is no record: run `make measure ID={id}`")
+    return record
+
+
+def stale(experiment: Experiment, record: Mapping[str, Any]) -> str:
+    """What the slice, run now, says against a record; empty if they agree."""
+    now = _read(_in_turn(experiment, _slice(experiment, record["settings"])))
+    then = _read(record["slice"])
+    if [labels for labels, _ in now] != [labels for labels, _ in then]:
+        return f"the slice of {experiment.id!r} has other cases than its record's"
+    for (labels, new), (_, old) in zip(now, then, strict=True):
+        for name in sorted(new.keys() | old.keys()):
+            a, b = np.array(new.get(name, []), dtype=float), np.array(old.get(name, []), dtype=float)
+            if a.shape != b.shape or not np.allclose(a, b, RTOL, ATOL):
+                return f"the slice of {experiment.id!r} gives {name} = {a} for {dict(labels)}, its record {b}"
+    return ""
+
+
+def measure(experiment: Experiment, jobs: int | None = None) -> Path:
+    """Run an experiment with its settings on all cores, and write its record.
+
+    Finished cases are kept aside until the record is written: a run that was killed, or stopped by Ctrl-C, goes on
+    where it was, unless bnlib has changed since.
+    """
+    settings = _plain(experiment.settings)
+    record = {
+        "id": experiment.id,
+        "settings": settings,
+        "slice": _in_turn(experiment, _slice(experiment, settings)),
+        "values": _run(experiment, settings, jobs, UNFINISHED),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{experiment.id}.json"
+    write_atomically(path, _text(record))
+    for file in UNFINISHED.glob(f"{experiment.id}.*.json"):
+        file.unlink(missing_ok=True)
+    return path
+
+
+def _run(
+    experiment: Experiment, settings: Settings, jobs: int | None = None, aside: Path | None = None
+) -> list[dict[str, Any]]:
+    """All cases, in their order, on several cores; with a folder for what is done."""
+    from joblib import Parallel, delayed
+
+    cases = _plain(list(experiment.cases(**settings)))
+    done: dict[int, Values] = {}
+    places = {}
+    if aside is not None:
+        aside.mkdir(parents=True, exist_ok=True)
+        for i, case in enumerate(cases):
+            places[i] = aside / f"{experiment.id}.{_digest([case, _library()])}.json"
+            if places[i].exists():
+                done[i] = json.loads(places[i].read_text(encoding="utf-8"))
+    left = [i for i in range(len(cases)) if i not in done]
+    work = Parallel(n_jobs=jobs or os.cpu_count() or 1, return_as="generator_unordered")(
+        delayed(_case)(experiment, i, cases[i][1]) for i in left
+    )
+    with progress(total=len(cases), initial=len(done), desc=experiment.id, unit="case") as bar:
+        for i, values in work or ():
+            done[i] = values
+            if aside is not None:
+                write_atomically(places[i], json.dumps(values, allow_nan=False))
+            bar.update()
+    return [{"labels": labels, "values": done[i]} for i, (labels, _) in enumerate(cases)]
+
+
+def _case(experiment: Experiment, i: int, arguments: Settings) -> tuple[int, Values]:
+    import torch
+
+    torch.set_num_threads(1)  # the cases share the cores
+    return i, _plain(experiment.run(**arguments))
+
+
+def _in_turn(experiment: Experiment, settings: Settings) -> list[dict[str, Any]]:
+    cases = _plain(list(experiment.cases(**settings)))
+    return [{"labels": labels, "values": _plain(experiment.run(**arguments))} for labels, arguments in cases]
+
+
+def _slice(experiment: Experiment, settings: Settings) -> dict[str, Any]:
+    return {**settings, **_plain(experiment.live)}
+
+
+def _checked(experiment: Experiment, settings: Settings) -> dict[str, Any]:
+    if settings.keys() != experiment.settings.keys():
+        missing = sorted(experiment.settings.keys() - settings.keys())
+        unknown = sorted(settings.keys() - experiment.settings.keys())
+        raise ValueError(
+            f"experiment {experiment.id!r} has the settings {sorted(experiment.settings)}: "
+            f"missing {missing}, unknown {unknown}"
+        )
+    return _plain(settings)
+
+
+def _differences(theirs: Settings, ours: Settings) -> str:
+    return ", ".join(
+        f"{name} = {theirs.get(name)}, not {ours.get(name)}"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON gives it back: lists for tuples and arrays, None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return float(f"{value:.9g}") if math.isfinite(value) else None
+    return value
+
+
+def _read(values: list[dict[str, Any]]) -> list[tuple[Labels, Values]]:
+    def infinite(v: Any) -> Any:
+        return [infinite(w) for w in v] if isinstance(v, list) else math.inf if v is None else v
+
+    return [(case["labels"], {name: infinite(v) for name, v in case["values"].items()}) for case in values]
+
+
+def _text(record: Mapping[str, Any]) -> str:
+    """A record as JSON with one case on each line, for people and for git."""
+
+    def dump(value: Any) -> str:
+        return json.dumps(value, allow_nan=False)
+
+    parts = [f"{dump(key)}: {dump(record[key])}" for key in ("id", "settings")]
+    for key in ("slice", "values"):
+        parts.append(f"{dump(key)}: [\n" + ",\n".join(map(dump, record[key])) + "\n]")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _library() -> str:
+    """A digest of bnlib's code."""
+    return _digest([path.read_text(encoding="utf-8") for path in sorted(LIBRARY.rglob("*.py"))])

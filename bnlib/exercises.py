@@ -38,14 +38,19 @@ class Diagnosis:
 def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     """Compare a function with the reference and with known mistakes, on random arguments, each time the same.
 
+    - ``"02-backward"``: ``f(x, weights, dy) -> (dx, dweights)``, x and dy of shape (N, C), weights (L, C, C)
     - ``"06-batch-norm"``: ``f(x, gamma, beta, eps) -> y``, x of shape (N, C)
     - ``"06-channels"``: the same, x of shape (N, C, H, W)
     - ``"07-backward"``: ``f(dy, x, gamma, eps) -> (dx, dgamma, dbeta)``, x of shape (N, C)
     - ``"07-channels"``: the same, x of shape (N, C, H, W)
+    - ``"08-step"``: ``f(h, W, gamma, beta, dy, lr, eps) -> (W_new, gamma_new, beta_new)``, h of shape (N, D), W (D, C),
+      dy (N, C) the mean loss's gradient with respect to y
+    - ``"08-adam"``: ``f(gamma, grads, lr, beta1, beta2, eps) -> (gamma_new, m, v)``, grads of shape (T, C), a row for
+      each step; m and v, of shape (C,), are not corrected
 
-    gamma, beta and their gradients are (C,), and eps is a number. Arguments are NumPy arrays, passed by position;
-    outputs may be arrays, torch tensors or lists. Right is what agrees to 1e-6 of an output's largest entry, has the
-    shape and the dtype of what it belongs to, and leaves the arguments as they were.
+    gamma, beta and their gradients are (C,); eps, lr, beta1 and beta2 are numbers. Arguments are NumPy arrays, passed
+    by position; outputs may be arrays, torch tensors or lists. Right is what agrees to 1e-6 of an output's largest
+    entry, has the shape and the dtype of what it belongs to, and leaves the arguments as they were.
 
     Raises
     ------
@@ -74,7 +79,7 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     right = [n for n in exercise.outputs if _agree(given, reference, [n], SINGLE)]
     wrong = [n for n in exercise.outputs if n not in right]
 
-    notes = [f"The function changes its argument {n}: write x = x - mean, not x -= mean." for n in changed]
+    notes = [f"The function changes its argument {n}: write {n} = {n} - a, not {n} -= a." for n in changed]
     notes += _on_shapes(returned[0], given[0], reference[0], right)
     notes += _on_dtypes(given[0], single, [n for n in right if not _agree(given, reference, [n], DOUBLE)])
     if wrong:

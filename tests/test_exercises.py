@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from bnlib.exercises import DOUBLE, Diagnosis, check
 
 EVERY = sorted(EXERCISES)
 FORWARD, BACKWARD = ("06-batch-norm", "06-channels"), ("07-backward", "07-channels")
+NORMS = FORWARD + BACKWARD
 
 
 def right_forward(x, gamma, beta, eps):
@@ -24,8 +26,39 @@ def right_backward(dy, x, gamma, eps):
     return normalize_backward(dy, batch_norm(x, gamma, np.zeros_like(gamma), eps)[1])
 
 
-def right(name: str):
-    return right_forward if name in FORWARD else right_backward
+def layers_by_autograd(x, weights, dy):
+    x, weights = (torch.tensor(a, requires_grad=True) for a in (x, weights))
+    h = x
+    for w in weights:
+        h = torch.sigmoid(h @ w)
+    return torch.autograd.grad((torch.tensor(dy) * h).sum(), (x, weights))
+
+
+def step_by_torch(h, W, gamma, beta, dy, lr, eps):
+    parameters = [torch.nn.Parameter(torch.tensor(a)) for a in (W, gamma, beta)]
+    z = torch.tensor(h) @ parameters[0]
+    y = torch.nn.functional.batch_norm(z, None, None, *parameters[1:], training=True, eps=eps)
+    y.backward(torch.tensor(dy))
+    torch.optim.SGD(parameters, lr).step()
+    return tuple(parameters)
+
+
+def adam_by_torch(gamma, grads, lr, beta1, beta2, eps):
+    gamma = torch.nn.Parameter(torch.tensor(gamma))
+    adam = torch.optim.Adam([gamma], lr, (beta1, beta2), eps)
+    for grad in torch.tensor(grads):
+        gamma.grad = grad
+        adam.step()
+    return gamma, adam.state[gamma]["exp_avg"], adam.state[gamma]["exp_avg_sq"]
+
+
+RIGHT = {
+    "02-backward": layers_by_autograd,
+    **dict.fromkeys(FORWARD, right_forward),
+    **dict.fromkeys(BACKWARD, right_backward),
+    "08-step": step_by_torch,
+    "08-adam": adam_by_torch,
+}
 
 
 def with_mistakes(exercise: Exercise, *mistakes: Mistake):
@@ -47,16 +80,23 @@ def sentences(*mistakes: Mistake) -> list[str]:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_the_reference_is_bnlibs_batch_norm(name):
+def test_the_reference_is_that_of_bnlib_or_pytorch(name):
     exercise = EXERCISES[name]
     for arguments, outputs in zip(exercise.draws, exercise.run(), strict=True):
-        expected = right(name)(*arguments.values())
+        expected = RIGHT[name](*arguments.values())
         expected = expected if isinstance(expected, tuple) else (expected,)
         for (output, got), want in zip(outputs.items(), expected, strict=True):
+            want = want.detach().numpy() if isinstance(want, torch.Tensor) else want
             np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-11, err_msg=output)
 
 
 @pytest.mark.parametrize("name", EVERY)
+def test_what_is_right_is_called_right(name):
+    assert check(name, RIGHT[name]).right
+    assert check(name, with_mistakes(EXERCISES[name])).right
+
+
+@pytest.mark.parametrize("name", NORMS)
 def test_the_arguments_hide_no_mistake(name):
     for arguments in EXERCISES[name].draws:
         shape = arguments["x"].shape
@@ -67,6 +107,41 @@ def test_the_arguments_hide_no_mistake(name):
         assert abs(arguments["x"].mean()) > 100
         parameters = np.concatenate([arguments[k] for k in ("gamma", "beta") if k in arguments])
         assert min(abs(parameters).min(), abs(parameters - 1).min()) > 0.4
+
+
+def test_the_layers_arguments_hide_no_mistake():
+    for arguments in EXERCISES["02-backward"].draws:
+        layers, rows, columns = arguments["weights"].shape
+        assert arguments["x"].shape == arguments["dy"].shape == (len(arguments["x"]), columns)
+        assert rows == columns
+        assert len({layers, columns, len(arguments["x"])}) == 3
+        assert layers >= 2
+        assert len(arguments["x"]) > 2
+
+
+def test_the_steps_arguments_hide_no_mistake():
+    for arguments in EXERCISES["08-step"].draws:
+        n, c = arguments["dy"].shape
+        assert arguments["h"].shape == (n, c)
+        assert arguments["W"].shape == (c, c)
+        assert n != c
+        assert n > 2
+        parameters = np.concatenate([arguments["gamma"], arguments["beta"]])
+        assert min(abs(parameters).min(), abs(parameters - 1).min()) > 0.4
+        assert arguments["eps"] > 0.1
+        assert len({1, arguments["lr"], arguments["lr"] ** 2, arguments["lr"] / n}) == 4
+
+
+def test_adams_arguments_hide_no_mistake():
+    for arguments in EXERCISES["08-adam"].draws:
+        steps, units = arguments["grads"].shape
+        assert arguments["gamma"].shape == (units,)
+        assert steps != units
+        assert min(steps, units) > 2
+        assert arguments["grads"].min() > 0
+        assert arguments["eps"] > 0.1
+        betas = arguments["beta1"], arguments["beta2"]
+        assert len({*betas, *(1 - b for b in betas)}) == 4
 
 
 # The catalogue
@@ -266,6 +341,14 @@ def test_the_gradient_of_a_wrong_forward_pass_is_named(name, function, says):
     assert says in sentence
 
 
+def edited(lines: str, change: str) -> str:
+    """A reader's lines with some places changed, "old -> new ;; old -> new"."""
+    for old, new in [pair.split(" -> ") for pair in change.split(" ;; ") if pair]:
+        assert lines.count(old) == 1, old
+        lines = lines.replace(old, new)
+    return lines
+
+
 def backward(change: str):
     """The page's backward pass in a reader's lines, with one place changed."""
     lines = """
@@ -278,10 +361,7 @@ dx = rstd / m * (m * dxhat - s1 - xhat * s2)
 dgamma = (dy * xhat).sum(axis)
 dbeta = dy.sum(axis)
 """
-    for old, new in [pair.split(" -> ") for pair in change.split(" ;; ") if pair]:
-        assert lines.count(old) == 1, old
-        lines = lines.replace(old, new)
-    code = compile(lines, "reader", "exec")
+    code = compile(edited(lines, change), "reader", "exec")
 
     def function(dy, x, gamma, eps):
         axis = (0, 2, 3) if x.ndim == 4 else 0
@@ -363,6 +443,248 @@ def test_a_readers_wrong_backward_pass_is_named(name, change, summary, says):
 def test_mistakes_that_only_images_allow_are_named(change, says):
     _, sentence = check("07-channels", backward(change)).sentences
     assert says in sentence
+
+
+READERS = {
+    "02-backward": """
+def f(x, weights, dy):
+    L = len(weights)
+    z, h = [], [x]
+    for W in weights:
+        z.append(h[-1] @ W)
+        h.append(1 / (1 + np.exp(-z[-1])))
+    dweights = np.zeros_like(weights)
+    dh = dy
+    for l in reversed(range(L)):
+        dz = dh * h[l + 1] * (1 - h[l + 1])
+        dweights[l] = h[l].T @ dz
+        dh = dz @ weights[l].T
+    return dh, dweights
+""",
+    "08-step": """
+def f(h, W, gamma, beta, dy, lr, eps):
+    z = h @ W
+    mean, var = z.mean(0), z.var(0)
+    rstd = 1 / np.sqrt(var + eps)
+    xhat = (z - mean) * rstd
+    y = gamma * xhat + beta
+    dgamma = (dy * xhat).sum(0)
+    dbeta = dy.sum(0)
+    dxhat = dy * gamma
+    dz = rstd * (dxhat - dxhat.mean(0) - xhat * (dxhat * xhat).mean(0))
+    dW = h.T @ dz
+    return W - lr * dW, gamma - lr * dgamma, beta - lr * dbeta
+""",
+    "08-adam": """
+def f(gamma, grads, lr, beta1, beta2, eps):
+    m, v = np.zeros_like(gamma), np.zeros_like(gamma)
+    for t, g in enumerate(grads, start=1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        mhat = m / (1 - beta1**t)
+        vhat = v / (1 - beta2**t)
+        gamma = gamma - lr * mhat / (np.sqrt(vhat) + eps)
+    return gamma, m, v
+""",
+}
+
+
+def reader(name: str, change: str = ""):
+    """A reader's function for an exercise, with some places changed."""
+    names: dict[str, Any] = {"np": np}
+    exec(compile(edited(READERS[name], change), "reader", "exec"), names)
+    return names["f"]
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_readers_function_is_right_without_a_change(name):
+    assert check(name, reader(name)).right
+
+
+@pytest.mark.parametrize(
+    ("change", "summary", "says"),
+    [
+        ("h[l + 1] * (1 - h[l + 1]) -> z[l] * (1 - z[l])", "dx and dweights are not", "The slope is z * (1 - z)"),
+        ("h[l + 1] * (1 - h[l + 1]) -> (1 - h[l + 1]**2)", "dx and dweights are not", "that of tanh"),
+        (
+            "1 / (1 + np.exp(-z[-1])) -> np.tanh(z[-1]) ;; h[l + 1] * (1 - h[l + 1]) -> (1 - h[l + 1]**2)",
+            "dx and dweights are not",
+            "The layers are tanh",
+        ),
+        ("h[l + 1] * (1 - h[l + 1]) -> h[l] * (1 - h[l])", "dx and dweights are not", "at each layer's input"),
+        (" * h[l + 1] * (1 - h[l + 1]) -> ", "dx and dweights are not", "forgotten in every layer"),
+        (
+            "dh * h[l + 1] * (1 - h[l + 1]) -> dh if l == L - 1 else dh * h[l + 1] * (1 - h[l + 1])",
+            "dx and dweights are not",
+            "The slope of the last layer is forgotten",
+        ),
+        (  # the network's output without a sigmoid
+            "h.append(1 / (1 + np.exp(-z[-1]))) -> "
+            "h.append(1 / (1 + np.exp(-z[-1])) if len(z) < L else z[-1]) ;; "
+            "dh * h[l + 1] * (1 - h[l + 1]) -> dh if l == L - 1 else dh * h[l + 1] * (1 - h[l + 1])",
+            "dx and dweights are not",
+            "The slope of the last layer is forgotten",
+        ),
+        (
+            "dh * h[l + 1] * (1 - h[l + 1]) -> dh if l < L - 1 else dh * h[l + 1] * (1 - h[l + 1])",
+            "dx and dweights are not",
+            "Only the last layer",
+        ),
+        (
+            "dh * h[l + 1] * (1 - h[l + 1]) -> dh ;; @ weights[l].T -> @ weights[l].T * h[l + 1] * (1 - h[l + 1])",
+            "dx and dweights are not",
+            "one layer late",
+        ),
+        (
+            "dh = dy -> dz = dy * h[L] * (1 - h[L]) ;; dz = dh * h[l + 1] * (1 - h[l + 1]) -> pass ;; "
+            "dh = dz @ weights[l].T -> dz = dz @ weights[l].T * h[l] * (1 - h[l]) ;; return dh -> return dz",
+            "dweights is right, dx is not",
+            "a slope x * (1 - x)",
+        ),
+        (
+            "dh = dz @ weights[l].T -> dh = dh @ weights[l].T",
+            "dx and dweights are not",
+            "forgotten on the way down",
+        ),
+        ("h[l].T @ dz -> h[l].T @ dh", "dx is right, dweights is not", "taken from dh"),
+        ("weights[l].T -> weights[l]", "dx and dweights are not", "The transpose is forgotten"),
+        ("weights[l].T -> weights[l - 1].T", "dx and dweights are not", "weights of the layer below"),
+        ("weights[l].T -> weights[L - 1 - l].T", "dx and dweights are not", "order of the way up"),
+        ("return dh -> return dz", "dweights is right, dx is not", "before W_1.T"),
+        ("= dz @ weights[l].T -> = dz @ weights[l].T if l else dh", "dweights is right, dx is not", "stops at h_1"),
+        ("h[l].T @ dz -> h[l + 1].T @ dz", "dx is right, dweights is not", "with the layer's output"),
+        ("h[l].T @ dz -> (z[l - 1] if l else x).T @ dz", "dx is right, dweights is not", "z of the layer below"),
+        ("h[l].T @ dz -> dz.T @ h[l]", "dx is right, dweights is not", "transposed"),
+        ("dweights[l] = -> dweights[L - 1 - l] =", "dx is right, dweights is not", "reversed order"),
+        ("h[l].T @ dz -> h[l].T @ dz / len(x)", "dx is right, dweights is not", "is averaged"),
+        ("dh = dy -> dh = dy / len(x)", "dx and dweights are not", "All gradients are divided by N"),
+        ("dh = dy -> dh = -dy", "dx and dweights are not", "wrong sign"),
+    ],
+)
+def test_a_readers_wrong_way_through_the_layers_is_named(change, summary, says):
+    first, sentence = check("02-backward", reader("02-backward", change)).sentences
+    assert first.startswith(summary)
+    assert says in sentence
+
+
+def test_a_slope_function_that_is_given_the_activation_is_named():
+    change = "dh * h[l + 1] * (1 - h[l + 1]) -> dh * (lambda s: s * (1 - s))(1 / (1 + np.exp(-h[l + 1])))"
+    _, sentence = check("02-backward", reader("02-backward", change)).sentences
+    assert "applied twice" in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "summary", "says"),
+    [
+        (" - dxhat.mean(0) - xhat * (dxhat * xhat).mean(0) -> ", "gamma_new and beta_new are right", "as constants"),
+        (" - xhat * (dxhat * xhat).mean(0) -> ", "gamma_new and beta_new are right", "through the variance"),
+        (" - dxhat.mean(0) -> ", "gamma_new and beta_new are right", "through the mean"),
+        ("= rstd * (dxhat -> = (dxhat", "gamma_new and beta_new are right", "factor rstd"),
+        ("dxhat = dy * gamma -> dxhat = dy", "gamma_new and beta_new are right", "dz lacks gamma"),
+        (
+            "dxhat = dy -> gamma = gamma - lr * dgamma; dxhat = dy ;; gamma - lr * dgamma, beta -> gamma, beta",
+            "gamma_new and beta_new are right",
+            "before dz is computed",
+        ),
+        ("z.var(0) -> z.var(0, ddof=1)", "beta_new is right", "unbiased"),
+        ("np.sqrt(var + eps) -> np.sqrt(var)", "beta_new is right", "eps is forgotten"),
+        ("np.sqrt(var + eps) -> np.sqrt(var + 1e-5)", "beta_new is right", "always 1e-5"),
+        ("np.sqrt(var + eps) -> (var + eps)", "beta_new is right", "z - mean is divided by var + eps"),
+        ("h.T @ dz -> h.T @ dy", "gamma_new and beta_new are right", "past batch norm"),
+        ("h.T @ dz -> h.T @ dxhat", "gamma_new and beta_new are right", "lies before the normalization"),
+        ("h.T @ dz -> z.T @ dz", "gamma_new and beta_new are right", "with the layer's output"),
+        ("h.T @ dz -> xhat.T @ dz", "gamma_new and beta_new are right", "with the normalized output"),
+        ("h.T @ dz -> dz.T @ h", "gamma_new and beta_new are right", "transposed"),
+        ("(dy * xhat).sum(0) -> (dy * y).sum(0)", "W_new and beta_new are right", "from dy * y"),
+        ("(dy * xhat).sum(0) -> (dy * z).sum(0)", "W_new and beta_new are right", "from dy * z"),
+        ("(dy * xhat).sum(0) -> dy.sum(0)", "W_new and beta_new are right", "dgamma lacks xhat"),
+        ("(dy * xhat).sum(0) -> dy * xhat", "W_new and beta_new are right", "dgamma is not summed"),
+        ("= dy.sum(0) -> = dy", "W_new and gamma_new are right", "dbeta is not summed"),
+        ("gamma - lr * dgamma, beta - lr * dbeta -> gamma - lr * dbeta, beta - lr * dgamma", "W_new", "changed places"),
+        ("gamma - lr * dgamma, beta - lr * dbeta -> beta - lr * dbeta, gamma - lr * dgamma", "W_new", "wrong order"),
+        ("z = h -> lr = -lr; z = h", "W_new, gamma_new and beta_new are not", "All steps go uphill"),
+        ("z = h -> lr = 1; z = h", "W_new, gamma_new and beta_new are not", "forgotten in all steps"),
+        ("z = h -> lr = lr * lr; z = h", "W_new, gamma_new and beta_new are not", "applied twice"),
+        ("z = h -> dy = dy / len(h); z = h", "W_new, gamma_new and beta_new are not", "All gradients are divided by N"),
+        ("gamma - lr * dgamma -> gamma + lr * dgamma", "W_new and beta_new are right", "gamma goes uphill"),
+        ("beta - lr * dbeta -> beta", "W_new and gamma_new are right", "beta stays as it was"),
+        ("W - lr * dW -> W - dW", "gamma_new and beta_new are right", "forgotten for W"),
+        ("(dy * xhat).sum(0) -> (dy * xhat).mean(0)", "W_new and beta_new are right", "dgamma is divided by N"),
+        ("beta - lr * dbeta -> dbeta", "W_new and gamma_new are right", "dbeta is returned"),
+    ],
+)
+def test_a_readers_wrong_step_is_named(change, summary, says):
+    first, sentence = check("08-step", reader("08-step", change)).sentences
+    assert first.startswith(summary)
+    assert says in sentence
+
+
+def test_a_step_uphill_for_two_of_three_names_these_two():
+    change = "W - lr -> W + lr ;; gamma - lr -> gamma + lr"
+    first, *others = check("08-step", reader("08-step", change)).sentences
+    assert first == "beta_new is right, W_new and gamma_new are not."
+    assert [sentence.split(":")[0] for sentence in others] == ["W goes uphill", "gamma goes uphill"]
+
+
+def test_a_step_in_place_is_named_with_the_argument():
+    function = reader("08-step", "return W - lr * dW -> W -= lr * dW; return W")
+    first, sentence = check("08-step", function).sentences
+    assert first == "The numbers are right, but:"
+    assert sentence == "The function changes its argument W: write W = W - a, not W -= a."
+
+
+@pytest.mark.parametrize(
+    ("change", "summary", "says"),
+    [
+        (" / (1 - beta1**t) ->  ;;  / (1 - beta2**t) -> ", "m and v are right", "The bias correction is forgotten"),
+        (" / (1 - beta1**t) -> ", "m and v are right", "The bias correction of m is forgotten"),
+        (" / (1 - beta2**t) -> ", "m and v are right", "The bias correction of v is forgotten"),
+        ("start=1 -> start=2", "m and v are right", "counted from 2"),
+        ("beta1**t -> beta1 ;; beta2**t -> beta2", "m and v are right", "1 - beta1 and 1 - beta2 in every step"),
+        ("beta1**t -> beta1 ** len(grads) ;; beta2**t -> beta2 ** len(grads)", "m and v are right", "take the last t"),
+        (
+            "v / (1 - beta2**t) -> v ;; np.sqrt(vhat) -> np.sqrt(vhat) / (1 - beta2**t)",
+            "m and v are right",
+            "behind its root",
+        ),
+        ("mhat = m -> mhat = m = m ;; vhat = v -> vhat = v = v", "gamma_new, m and v are not", "corrected m and v go"),
+        ("mhat = m -> mhat = m = m", "v is right", "The corrected m goes"),
+        ("vhat = v -> vhat = v = v", "m is right", "The corrected v goes"),
+        ("gamma, m, v\n -> gamma, mhat, v\n", "gamma_new and v are right", "The m that is returned"),
+        ("gamma, m, v\n -> gamma, m, vhat\n", "gamma_new and m are right", "The v that is returned"),
+        ("(np.sqrt(vhat) + eps) -> np.sqrt(vhat + eps)", "m and v are right", "inside the root"),
+        ("vhat) + eps -> vhat)", "m and v are right", "eps is forgotten"),
+        ("vhat) + eps -> vhat) + 1e-8", "m and v are right", "always 1e-8"),
+        (
+            "lr * mhat / (np.sqrt(vhat) + eps) -> lr * (1 - beta2**t) ** 0.5 * mhat / (np.sqrt(v) + eps)",
+            "m and v are right",
+            "shorter form",
+        ),
+        ("np.sqrt(vhat) -> vhat", "m and v are right", "The root is forgotten"),
+        ("g**2 -> g", "m is right", "v averages the gradients"),
+        ("m, v = np -> beta1, beta2 = beta2, beta1; m, v = np", "gamma_new, m and v are not", "changed places: beta1"),
+        ("beta1 * m + (1 - beta1) * g -> (1 - beta1) * m + beta1 * g", "v is right", "changed places in m:"),
+        ("beta2 * v + (1 - beta2) * g -> (1 - beta2) * v + beta2 * g", "m is right", "changed places in v:"),
+        ("(1 - beta1) * g -> g", "v is right", "m lacks the factor"),
+        ("(1 - beta2) * g -> g", "m is right", "v lacks the factor"),
+        ("lr * mhat -> lr * g", "m and v are right", "along the gradient itself"),
+        ("gamma - lr -> gamma + lr", "m and v are right", "The sign is wrong"),
+        ("lr * mhat -> mhat", "m and v are right", "The learning rate is forgotten"),
+        ("        gamma = -> \n    gamma =", "m and v are right", "only the last step"),
+    ],
+)
+def test_a_readers_wrong_adam_is_named(change, summary, says):
+    first, sentence = check("08-adam", reader("08-adam", change)).sentences
+    assert first.startswith(summary)
+    assert says in sentence
+
+
+def test_adams_steps_counted_from_zero_are_located_as_a_division():
+    with np.errstate(all="ignore"):
+        first, sentence = check("08-adam", reader("08-adam", "start=1 -> start=0")).sentences
+    assert first == "m and v are right, gamma_new is not."
+    assert sentence.startswith("gamma_new[0] is nan")
+    assert "look for a division by zero" in sentence
 
 
 # Several mistakes at once

@@ -1,70 +1,16 @@
-"""The coded exercises: what is right, and the mistakes that are known.
+"""Chapters 6 and 7: batch norm of x (N, C) or (N, C, H, W), forward and backward.
 
-The reference is a row of named steps, small functions of the values so far. A mistake is a sentence beside the steps
-that it replaces, so two mistakes at once are the union of their steps. A new mistake is one :class:`Mistake`, a new
-exercise an entry in ``EXERCISES``.
+Statistics keep their axes, as (1, C) or (1, C, 1, 1).
 """
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import combinations
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-Step = Callable[[SimpleNamespace], Any]
-Outputs = dict[str, np.ndarray]
-
-
-class Mistake:
-    """A known mistake: the sentence that helps, and the steps that a function which makes it takes instead."""
-
-    def __init__(self, sentence: str, **steps: Step):
-        self.sentence = sentence
-        self.steps = steps
-
-
-@dataclass(frozen=True, eq=False)
-class Exercise:
-    """What the reader's function must compute.
-
-    Attributes
-    ----------
-    draws : arguments by name, in the function's order; each draw has other shapes
-    outputs : the names of the steps that the function returns, in order
-    steps : the reference, in the order of computation; a step sees the arguments and the steps before it
-    mistakes : the catalogue; of two entries with the same outputs the first is named
-    """
-
-    draws: tuple[dict[str, Any], ...]
-    outputs: tuple[str, ...]
-    steps: dict[str, Step]
-    mistakes: tuple[Mistake, ...]
-
-    def run(self, *mistakes: Mistake) -> list[Outputs]:
-        """The outputs for each draw, by the reference, or with mistakes made."""
-        steps = dict(self.steps)
-        for mistake in mistakes:
-            steps |= mistake.steps
-        runs = []
-        for arguments in self.draws:
-            v = SimpleNamespace(**arguments)
-            for name, step in steps.items():
-                setattr(v, name, step(v))
-            runs.append({name: getattr(v, name) for name in self.outputs})
-        return runs
-
-    @cached_property
-    def candidates(self) -> list[tuple[tuple[Mistake, ...], list[Outputs]]]:
-        """Each mistake, then each pair that can be made together, with the outputs for each draw."""
-        pairs = [(a, b) for a, b in combinations(self.mistakes, 2) if not a.steps.keys() & b.steps.keys()]
-        return [(made, self.run(*made)) for made in [*((a,) for a in self.mistakes), *pairs]]
-
-
-# The catalogue: batch norm of x (N, C) or (N, C, H, W). Statistics keep their axes, as (1, C) or (1, C, 1, 1).
+from bnlib.catalogue.exercise import Exercise, Mistake, Step
 
 
 def _others(v: SimpleNamespace) -> tuple[int, ...]:
@@ -84,7 +30,7 @@ def _sum(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return a.sum(axis=axes, keepdims=True)
 
 
-_STATISTICS: dict[str, Step] = {
+STATISTICS: dict[str, Step] = {
     "axes": _others,
     "mean": lambda v: v.x.mean(v.axes, keepdims=True),
     "divisor": lambda v: _count(v, v.axes),
@@ -93,11 +39,11 @@ _STATISTICS: dict[str, Step] = {
     "xhat": lambda v: (v.x - v.mean) * v.rstd,
     "scale": lambda v: _per_channel(v.gamma, v),
 }
-_FORWARD = _STATISTICS | {
+_FORWARD = STATISTICS | {
     "shift": lambda v: _per_channel(v.beta, v),
     "y": lambda v: v.scale * v.xhat + v.shift,
 }
-_BACKWARD = _STATISTICS | {
+BACKWARD = STATISTICS | {
     "dxhat": lambda v: v.dy * v.scale,
     "inside": lambda v: v.dxhat,  # what the two means in dx are taken of
     "paths": lambda v: v.axes,  # the axes of the two means, and the divisor of each
@@ -138,10 +84,10 @@ def _axes_mistakes(images: bool, backward: bool) -> Iterator[Mistake]:
             yield Mistake(f"Mean and variance run over {over}. {remedy}", axes=here)
 
 
-def _statistics_mistakes(m: str) -> list[Mistake]:
+def statistics_mistakes(m: str, x: str = "x") -> list[Mistake]:
     """Mistakes in the statistics and in xhat, of a forward pass or of a backward pass that recomputes them.
 
-    m is the number of values behind each statistic, as it stands in the sentences.
+    m is the number of values behind each statistic, and x what is normalized, as they stand in the sentences.
     """
     return [
         Mistake(
@@ -163,11 +109,12 @@ def _statistics_mistakes(m: str) -> list[Mistake]:
             rstd=lambda v: (v.var + 1e-5) ** -0.5,
         ),
         Mistake(
-            "x - mean is divided by var + eps, but the standard deviation is its root: divide by np.sqrt(var + eps).",
+            f"{x} - mean is divided by var + eps, but the standard deviation is its root: "
+            "divide by np.sqrt(var + eps).",
             rstd=lambda v: 1 / (v.var + v.eps),
         ),
         Mistake(
-            "The mean is not subtracted: xhat is (x - mean) / np.sqrt(var + eps).",
+            f"The mean is not subtracted: xhat is ({x} - mean) / np.sqrt(var + eps).",
             xhat=lambda v: v.x * v.rstd,
         ),
     ]
@@ -175,7 +122,7 @@ def _statistics_mistakes(m: str) -> list[Mistake]:
 
 def _forward_mistakes(images: bool) -> tuple[Mistake, ...]:
     return (
-        *_statistics_mistakes("N * H * W" if images else "N"),
+        *statistics_mistakes("N * H * W" if images else "N"),
         Mistake(
             "Brackets are missing: x - mean / np.sqrt(var + eps) divides the mean only. "
             "Write (x - mean) / np.sqrt(var + eps).",
@@ -224,7 +171,7 @@ def _backward_mistakes(images: bool) -> tuple[Mistake, ...]:
             "another number for each x.",
             var_path=lambda v: _sum(v.inside * v.xhat, v.paths) / v.var_divisor * v.slope,
         ),
-        *_statistics_mistakes(m),
+        *statistics_mistakes(m),
         Mistake(
             f"The variance is unbiased (divided by {m} - 1), and dx follows it. "
             f"The transform's variance is the plain mean: divide by {m} in both.",
@@ -381,6 +328,6 @@ _MATRICES, _IMAGES = ((7, 5), (4, 6)), ((4, 3, 5, 6), (6, 5, 2, 3))
 EXERCISES = {
     "06-batch-norm": Exercise(_draws(_UP, *_MATRICES), ("y",), _FORWARD, _forward_mistakes(images=False)),
     "06-channels": Exercise(_draws(_UP, *_IMAGES), ("y",), _FORWARD, _forward_mistakes(images=True)),
-    "07-backward": Exercise(_draws(_BACK, *_MATRICES), _GRADIENTS, _BACKWARD, _backward_mistakes(images=False)),
-    "07-channels": Exercise(_draws(_BACK, *_IMAGES), _GRADIENTS, _BACKWARD, _backward_mistakes(images=True)),
+    "07-backward": Exercise(_draws(_BACK, *_MATRICES), _GRADIENTS, BACKWARD, _backward_mistakes(images=False)),
+    "07-channels": Exercise(_draws(_BACK, *_IMAGES), _GRADIENTS, BACKWARD, _backward_mistakes(images=True)),
 }

@@ -1,0 +1,11 @@
+"""The coded exercises: what is right, and the mistakes that are known, one module for each chapter or two.
+
+A new mistake is one :class:`Mistake`, a new exercise an entry in its module's ``EXERCISES``.
+"""
+
+from bnlib.catalogue import signals, training, transform
+from bnlib.catalogue.exercise import Exercise, Mistake, Outputs
+
+EXERCISES: dict[str, Exercise] = signals.EXERCISES | transform.EXERCISES | training.EXERCISES
+
+__all__ = ["EXERCISES", "Exercise", "Mistake", "Outputs"]

@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NODE_STAMP := node_modules/.stamp
 
-.PHONY: help book test notebooks measure serve chromium weight screenshots site-report links lab bench lint portability clean
+.PHONY: help book test notebooks measure verdicts serve chromium weight screenshots site-report links lab bench lint portability clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
 
@@ -74,7 +74,7 @@ links: $(VENV)/.stamp-book $(NODE_STAMP)  ## follow every link that leaves the s
 # pytest's plain run comes last, so that its closing line ends the output.
 test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
 	$(BIN)/python tools/notebooks.py guard
-	$(NBVAL)
+	TQDM_DISABLE=1 $(NBVAL)
 	$(BIN)/python -m pytest
 
 # Strict: every text output of every chapter must come out again. Images are not compared, their text is.
@@ -92,15 +92,19 @@ notebooks: $(VENV)/.stamp-dev  ## execute changed chapters in place (ALL=1: ever
 measure: $(VENV)/.stamp-dev  ## make the records under results/ that are missing or stale (ID=..., ALL=1, LIST=1)
 	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list)
 
+verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one differs from the last commit's
+	$(BIN)/python tools/notebooks.py verdicts --against HEAD
+
 # Numbers that hold only on this processor fail here: the same outputs from the plainest code paths.
 portability: $(VENV)/.stamp-dev  ## compare the chapters' outputs with those of other processors' code paths
-	ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Haswell MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
+	TQDM_DISABLE=1 ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Haswell MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
 
 lab: $(VENV)/.stamp-dev  ## open JupyterLab on the chapters
 	$(BIN)/jupyter lab --notebook-dir=chapters
 
-bench: $(VENV)/.stamp-dev  ## measure bnlib's speed against PyTorch's
+bench: $(VENV)/.stamp-dev  ## measure bnlib's speed against PyTorch's: norms, and replicas trained together
 	$(BIN)/python benchmarks/norms.py
+	$(BIN)/python benchmarks/replicas.py
 
 clean:  ## remove what was built (ALL=1: the installed tools too)
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis chapters/.ipynb_checkpoints

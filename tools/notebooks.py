@@ -1,7 +1,8 @@
 """Execute the chapters in one fixed environment, and find what is wrong with what they show.
 
 `run` executes changed chapters in place; `guard` reports every fault with its remedy and exits with 1 if there is one.
-The guard reads only the file: that its outputs are also reproducible is nbval's to say.
+The guard reads only the file: that its outputs are also reproducible is nbval's to say. `verdicts` prints what became
+of every claim, and compares it with another commit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -29,13 +31,16 @@ from bnlib._files import write_atomically
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
 LIBRARY = ROOT / "bnlib"
+RESULTS = ROOT / "results"
 
-# Threads and the hash seed change the last digits and the order of sets. The Makefile exports the same values.
+# Threads and the hash seed change the last digits and the order of sets. The Makefile exports the same values, but for
+# the progress bars: they are for whoever waits, and a page must not show them.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
+    "TQDM_DISABLE": "1",
 }
 CELL_TIMEOUT = 600  # seconds; far above what a chapter may take, so that only a hanging cell meets it
 SLOW_CHAPTER = 20  # seconds
@@ -165,9 +170,9 @@ def executed(nb: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def is_outdated(path: Path) -> bool:
-    """Whether a run is due: the package is newer than the file, or the file has a fault that a run may mend."""
+    """Whether a run is due: the package or a record is newer than the file, or it has a fault that a run may mend."""
     modified = path.stat().st_mtime
-    if any(source.stat().st_mtime > modified for source in LIBRARY.rglob("*.py")):
+    if any(source.stat().st_mtime > modified for source in [*LIBRARY.rglob("*.py"), *RESULTS.glob("*.json")]):
         return True
     nb = read(path)
     return any(True for check in MENDED_BY_RUN for _ in check(nb)) or not is_normal(path)
@@ -362,6 +367,56 @@ def guard(paths: Iterable[Path]) -> list[Fault]:
     return faults
 
 
+# --- verdicts ----------------------------------------------------------------------------------------------------
+
+
+def verdicts(nb: NotebookNode) -> list[str]:
+    """A line for each claim in the outputs: its id, its verdict, and the conditions under which it holds."""
+    from bnlib.claim import MIME_TYPE
+
+    outputs = [output for _, cell in code_cells(nb) for output in cell.outputs]
+    claims = [data[MIME_TYPE] for output in outputs if MIME_TYPE in (data := output.get("data", {}))]
+    return [
+        ": ".join([claim["id"], claim["verdict"], "; ".join(claim["conditions"])]).removesuffix(": ")
+        for claim in claims
+    ]
+
+
+def committed(path: Path, commit: str) -> NotebookNode | None:
+    """A notebook as it stands in a commit, or None if it is not there."""
+    name = f"{commit}:./{path.relative_to(ROOT).as_posix()}"
+    done = subprocess.run(["git", "show", name], cwd=ROOT, capture_output=True, text=True, check=False)
+    return nbformat.reads(done.stdout, as_version=4) if done.returncode == 0 else None
+
+
+def print_verdicts(paths: Iterable[Path], commit: str | None = None) -> int:
+    """Print all verdicts; where a commit is given, also what it says otherwise. The number of notebooks that differ.
+
+    Raises subprocess.CalledProcessError if there is no such commit.
+    """
+    if commit is not None:
+        subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], cwd=ROOT, check=True,
+                       stdout=subprocess.DEVNULL)  # fmt: skip
+    different = 0
+    for path in paths:
+        now = verdicts(read(path))
+        for line in now:
+            print(f"{path.stem}: {line}")
+        if commit is None:
+            continue
+        nb = committed(path, commit)
+        then = [] if nb is None else verdicts(nb)
+        if now != then:
+            different += 1
+            for line in then:
+                if line not in now:
+                    print(f"{path.stem}: {commit} says {line}", file=sys.stderr)
+            for line in now:
+                if line not in then:
+                    print(f"{path.stem}: {commit} does not say {line}", file=sys.stderr)
+    return different
+
+
 # --- command line ------------------------------------------------------------------------------------------------
 
 
@@ -372,7 +427,9 @@ def main(arguments: list[str] | None = None) -> int:
     run_parser = commands.add_parser("run", help="execute changed chapters in place")
     run_parser.add_argument("--all", action="store_true", help="execute unchanged ones too")
     guard_parser = commands.add_parser("guard", help="report every fault of the chapters")
-    for subparser in (run_parser, guard_parser):
+    verdicts_parser = commands.add_parser("verdicts", help="print the verdict of every claim")
+    verdicts_parser.add_argument("--against", metavar="COMMIT", help="fail if one differs from this commit's")
+    for subparser in (run_parser, guard_parser, verdicts_parser):
         subparser.add_argument("paths", nargs="*", type=Path, help="notebooks; without any, all chapters")
     options = parser.parse_args(arguments)
 
@@ -381,6 +438,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no such notebook: {', '.join(missing)}")
     if options.command == "run":
         return 0 if run(paths, options.all) else 1
+    if options.command == "verdicts":
+        return 1 if print_verdicts(paths, options.against) else 0
     faults = guard(paths)
     for fault in faults:
         print(fault, file=sys.stderr)

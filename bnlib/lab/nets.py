@@ -117,10 +117,13 @@ class Spec:
                 f"kernel is {self.kernel} for inputs {self.inputs}: "
                 "an odd kernel goes with (channels, height, width), None with (features,)"
             )
+        for name, value in (("gain", self.gain), ("std", 0.0 if self.std is None else self.std), ("eps", self.eps)):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}: give a finite number that is not negative")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: give a share of at least 0 and below 1")
         for layer in self.where or ():
-            if not 0 <= layer <= len(self.widths):
+            if layer not in range(len(self.widths) + 1):
                 raise ValueError(f"where names layer {layer}, but the layers are 0 to {len(self.widths)}, the output")
         if self.residual and (
             len(self.widths) % 2 == 0 or len(set(self.widths)) > 1 or self.placement == "after" or self.dropout
@@ -145,7 +148,7 @@ class Spec:
 
     @property
     def program(self) -> Self:
-        """What replicas have in common: all but the scale of their weights."""
+        """All but the scale of the weights, which is what the replicas of one program have in common."""
         return replace(self, gain=1.0, std=None)
 
     def closes(self, layer: int) -> bool:

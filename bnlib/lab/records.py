@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -76,6 +76,27 @@ class Record:
                 + (f", whose values are {sorted(found[0])}, not {name!r}" if found else f"; the first are {known}")
             )
         return np.array(found[0][name], dtype=float)
+
+    def best(self, by: str | Callable[[Values], float], **labels: Any) -> dict[str, Any]:
+        """The labels of the best case among those with these labels; of equals the first.
+
+        Such as the learning rate of each arm, picked on the validation set: ``record.best("val", norm="batch")``.
+
+        Parameters
+        ----------
+        by : the name of the values whose mean is to be largest, or a function of a case's values that is to be largest
+        labels : what the cases have in common
+
+        Raises
+        ------
+        KeyError
+            If no case has these labels.
+        """
+        cases = [(own, v) for own, v in self.values if all(own.get(k) == _plain(w) for k, w in labels.items())]
+        if not cases:
+            raise KeyError(f"record {self.id!r} has no case with {labels}; the first is {dict(self.values[0][0])}")
+        scores = [float(np.mean(v[by])) if isinstance(by, str) else by(v) for _, v in cases]
+        return dict(cases[int(np.argmax(scores))][0])
 
 
 def measured(experiment: Experiment, *, live: bool = False, **settings: Any) -> Record:
@@ -181,11 +202,10 @@ def _run(
             if places[i].exists():
                 done[i] = json.loads(places[i].read_text(encoding="utf-8"))
     left = [i for i in range(len(cases)) if i not in done]
-    work = Parallel(n_jobs=jobs or os.cpu_count() or 1, return_as="generator_unordered")(
-        delayed(_case)(experiment, i, cases[i][1]) for i in left
-    )
+    calls = (delayed(_case)(experiment, i, cases[i][1]) for i in left)
+    work = Parallel(n_jobs=jobs or os.cpu_count() or 1, return_as="generator_unordered")(calls)
     with progress(total=len(cases), initial=len(done), desc=experiment.id, unit="case") as bar:
-        for i, values in work or ():
+        for i, values in cast(Iterable[tuple[int, Values]], work):
             done[i] = values
             if aside is not None:
                 write_atomically(places[i], json.dumps(values, allow_nan=False))

@@ -1,6 +1,7 @@
 """Train many small networks at once: replicas of one program, each with its own seed, learning rate and gain."""
 
 import math
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,6 +70,8 @@ class Run:
             raise ValueError(f"lr is {self.lr}: give a finite number that is not negative")
         if self.batch < 1 or self.steps < 1:
             raise ValueError(f"batch is {self.batch} and steps {self.steps}: both must be at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}: give a whole number from 0 on")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,7 @@ def train(
     until: float | None = None,
     keep: Iterable[int] = (),
     dtype: torch.dtype = torch.float32,
+    whole: bool = False,
 ) -> list[History]:
     """Train all runs, and return their histories in the same order.
 
@@ -124,32 +128,41 @@ def train(
     until : where given, a program stops once all its replicas have reached this validation accuracy or failed
     keep : the numbers of updates after which parameters and running statistics are kept; 0 is the start
     dtype : torch.float32, or torch.float64 where trajectories are compared
+    whole : let Ctrl-C raise, in place of returning what is done: for measurements, where a part is worth nothing
 
     Raises
     ------
     ValueError
-        If ``every`` is below 1, or a batch is larger than the training set.
+        If ``every`` is below 1, if there is no such data set, if its examples or classes do not fit the network, or if
+        a batch is larger than the training set or smaller than the norm needs.
+    KeyboardInterrupt
+        With ``whole``, on Ctrl-C.
     """
     if every < 1:
         raise ValueError(f"every is {every}: evaluate after each 1, 2, ... updates")
     histories: dict[int, History] = {}
-    chunks = list(_programs(runs))
+    chunks, kept = list(_programs(runs)), set(keep)
     total = sum(runs[chunk[0]].steps * len(chunk) for chunk in chunks)
     with progress(total=total, unit="step", desc="train") as bar:
         for chunk in chunks:
-            program = _Program([runs[i] for i in chunk], set(keep), dtype)
+            program = None
             try:
+                program = _Program([runs[i] for i in chunk], kept, dtype)
                 program.train(every, until, bar)
+                histories.update(zip(chunk, program.histories(), strict=True))
             except KeyboardInterrupt:
-                histories.update(zip(chunk, program.histories(), strict=False))  # none, if there was no step
+                if whole:
+                    raise
+                if program is not None:
+                    histories.update(zip(chunk, program.histories(), strict=False))  # none, if there was no step
                 break
-            histories.update(zip(chunk, program.histories(), strict=True))
     return [histories[i] for i in sorted(histories)]
 
 
 def progress(**about: Any) -> tqdm:
-    """A progress bar for a terminal or a live notebook; silent elsewhere, and where TQDM_DISABLE is set."""
+    """A progress bar for a terminal or a live notebook; silent elsewhere, in a worker and where TQDM_DISABLE is set."""
     live = sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
+    live = live and multiprocessing.parent_process() is None  # a worker shares the terminal with its parent's bar
     if not live:
         about["disable"] = True  # unset, the environment decides
     return tqdm(delay=1, leave=False, **about)
@@ -183,6 +196,12 @@ class _Program:
             raise ValueError(
                 f"batch is {first.batch}, but {first.data!r} has {n} examples to train: choose at most {n}"
             )
+        shape, labels = splits[0].x_train.shape[1:], int(splits[0].y_train.max()) + 1
+        if math.prod(self.spec.inputs) != math.prod(shape) or self.spec.classes < labels:
+            raise ValueError(
+                f"inputs are {self.spec.inputs} and classes {self.spec.classes}, but an example of {first.data!r} has "
+                f"shape {shape} and one of {labels} classes: choose inputs of that size and at least so many classes"
+            )
         self.who = torch.tensor([seeds.index(run.seed) for run in runs])  # the split of each replica
         x_train, y_train, x_val, y_val, x_test, y_test = (
             torch.as_tensor(np.stack(parts)) for parts in zip(*splits, strict=True)
@@ -199,8 +218,7 @@ class _Program:
         self.lengths = {name: _lengths(self.params[name]) for name in held}
 
         self.losses: list[Tensor] = []
-        self.at: list[int] = []
-        self.evaluated: list[tuple[Tensor, Tensor]] = []
+        self.evaluated: list[tuple[int, Tensor, Tensor]] = []  # after which update, loss, accuracy
         self.failed = torch.zeros(len(runs), dtype=torch.long)  # the step, or 0
         self.states: dict[int, tuple[Params, Stats]] = {}
 
@@ -211,9 +229,9 @@ class _Program:
             self._step(step)
             self._keep(step)
             if step % every == 0 or step == steps:
-                self.at.append(step)
-                self.evaluated.append(self._evaluate(*self.val))
-                reached |= self.evaluated[-1][1] >= (math.inf if until is None else until)
+                loss, accuracy = self._evaluate(*self.val)
+                self.evaluated.append((step, loss, accuracy))
+                reached |= accuracy >= (math.inf if until is None else until)
                 if bool((reached | (self.failed > 0)).all()):
                     bar.update((steps - step + 1) * len(self.runs))
                     return
@@ -224,16 +242,17 @@ class _Program:
             return []
         losses = torch.stack(self.losses).double().numpy()
         empty = np.empty((0, len(self.runs)))
+        at = np.array([step for step, _, _ in self.evaluated], dtype=int)
         val_loss, val_accuracy = (
             torch.stack(values).double().numpy() if values else empty
-            for values in (zip(*self.evaluated, strict=True) if self.evaluated else ((), ()))
+            for values in ([loss for _, loss, _ in self.evaluated], [right for _, _, right in self.evaluated])
         )
         _, test_accuracy = self._evaluate(*self.test)
         return [
             History(
                 run,
                 losses[:, r],
-                np.array(self.at, dtype=int),
+                at,
                 val_loss[:, r],
                 val_accuracy[:, r],
                 float(test_accuracy[r]),
@@ -268,7 +287,7 @@ class _Program:
     @torch.no_grad()
     def _evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         logits, _ = nets.forward(self.spec, self.params, x, self.stats)
-        loss, right = _cross_entropy(logits, y), (logits.argmax(-1) == y).to(self.dtype).mean(1)
+        loss, right = _cross_entropy(logits, y), (logits.argmax(-1) == y).double().mean(1)
         lost = (self.failed > 0) | ~loss.isfinite()
         return torch.where(lost, math.nan, loss), torch.where(lost, 0.0, right)
 

@@ -27,6 +27,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     module.touch()
     os.utime(module, (0, 0))
     monkeypatch.setattr(notebooks, "LIBRARY", tmp_path / "library")
+    monkeypatch.setattr(notebooks, "RESULTS", tmp_path / "results")
     return module
 
 
@@ -55,6 +56,16 @@ def test_a_newer_package_makes_a_chapter_outdated(good: NotebookNode, save: Save
     path = save(good)
     assert not notebooks.is_outdated(path)
     make_newer(library, than=path)
+    assert notebooks.is_outdated(path)
+
+
+def test_a_newer_record_makes_a_chapter_outdated(good: NotebookNode, save: Save, library: Path):
+    path, record = save(good), notebooks.RESULTS / "toy.json"
+    notebooks.RESULTS.mkdir()
+    record.touch()
+    os.utime(record, (0, 0))
+    assert not notebooks.is_outdated(path)
+    make_newer(record, than=path)
     assert notebooks.is_outdated(path)
 
 
@@ -108,10 +119,18 @@ def test_the_kernel_gets_the_fixed_environment_whatever_the_shell_says(
     good.cells[PRINT].source = f"import os; x = 1; print(*[os.environ[name] for name in {[*notebooks.ENVIRONMENT]}])"
     path = save(good)
     assert notebooks.run([path])
-    assert notebooks.read(path).cells[PRINT].outputs[0].text == "1 1 1 0\n"
+    assert notebooks.read(path).cells[PRINT].outputs[0].text == "1 1 1 0 1\n"
 
 
 def test_the_makefile_exports_the_same_environment():
     lines = [line.split() for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("export ")]
     exports = {line[1]: line[3] for line in lines}
-    assert notebooks.ENVIRONMENT.items() <= exports.items()
+    assert notebooks.ENVIRONMENT.items() - {("TQDM_DISABLE", "1")} <= exports.items()
+
+
+def test_the_makefile_silences_progress_bars_where_notebooks_are_compared_and_nowhere_else():
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    silent = [line for line in lines if "TQDM_DISABLE" in line]
+    assert silent == [line for line in lines if line.startswith("\t") and "$(NBVAL)" in line]
+    assert all(line.startswith("\tTQDM_DISABLE=1 ") for line in silent)
+    assert len(silent) == 2

@@ -1,6 +1,6 @@
 """The measurements behind the chapters, one module for each chapter.
 
-Each experiment's docstring holds its criterion, which was committed before the experiment was first run.
+Where an experiment judges a claim, its docstring holds the criterion, written before the experiment was first run.
 """
 
 import numpy as np
@@ -24,18 +24,19 @@ def trained(
     steps: int,
     optimizer: str = "sgd",
     batch: int = 60,
+    data: str = "digits",
     hold: bool = False,
     every: int | None = None,
     until: float | None = None,
     dtype: str = "float32",
 ) -> Values:
-    """Train replicas on the digits and sum each of them up: the ``run`` of an experiment.
+    """Train replicas and sum each of them up: the ``run`` of an experiment.
 
     Parameters
     ----------
     spec : fields of :class:`bnlib.lab.nets.Spec` that all replicas share
     runs : of each replica its seed and lr, and its gain where that is not the spec's
-    steps, optimizer, batch, hold : as in :class:`bnlib.lab.train.Run`
+    steps, optimizer, batch, data, hold : as in :class:`bnlib.lab.train.Run`
     every : evaluate after each so many updates; None is at the end alone
     until : the validation accuracy that is to be reached, after which the training of all replicas stops
     dtype : "float32" or "float64"
@@ -53,12 +54,14 @@ def trained(
             lr=run["lr"],
             optimizer=optimizer,
             batch=batch,
+            data=data,
             steps=steps,
             hold=hold,
         )
         for run in runs
     ]
-    histories = train(replicas, every=every or steps, until=until, dtype=getattr(torch, dtype))
+    # On Ctrl-C the case is not done: half of it must not be kept as if it were.
+    histories = train(replicas, every=every or steps, until=until, dtype=getattr(torch, dtype), whole=True)
     values: Values = {
         "val": [h.val_accuracy[-1] for h in histories],
         "test": [h.test_accuracy for h in histories],

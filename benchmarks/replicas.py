@@ -1,0 +1,108 @@
+"""Replicas as one program against plain PyTorch runs one after the other, at one thread: part of `make bench`.
+
+Sixteen networks are trained by :mod:`bnlib.lab.train`, all at once, and by a loop as one would write it with torch.nn
+and torch.optim; both see mini-batches of the same size from the same data, and nothing is evaluated. The rounds
+alternate, so that whatever slows the machine slows both; what is printed is the median of the ratios within rounds.
+"""
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")  # before torch is loaded
+
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import nn
+
+from bnlib.data import load
+from bnlib.lab.nets import Spec
+from bnlib.lab.train import Run, train
+
+REPLICAS = 16
+STEPS = 100  # of a round; the start of a program, its data and its only evaluation are in the time
+ROUNDS = 7
+AIM = 0.6
+
+UNITS = Spec()  # 3x100 sigmoid
+IMAGES = Spec(inputs=(1, 8, 8), widths=(8, 16), kernel=3, activation="relu")
+
+
+def plain_network(spec: Spec) -> nn.Sequential:
+    """The network as one writes it in PyTorch."""
+    layers: list[nn.Module] = []
+    sizes = [spec.inputs[0], *spec.widths]
+    for i, (fan_in, width) in enumerate(zip(sizes, spec.widths, strict=False)):
+        bias = i not in spec.normed
+        if spec.kernel:
+            layers.append(nn.Conv2d(fan_in, width, spec.kernel, padding="same", bias=bias))
+        else:
+            layers.append(nn.Linear(fan_in, width, bias))
+        if i in spec.normed:
+            layers.append(nn.BatchNorm2d(width) if spec.kernel else nn.BatchNorm1d(width))
+        layers.append(nn.Sigmoid() if spec.activation == "sigmoid" else nn.ReLU())
+    if spec.kernel:
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], spec.classes))
+
+
+def plain_training(run: Run, steps: int, dtype: torch.dtype) -> None:
+    """One network after the other would be trained like this."""
+    split = load(run.data, run.seed)
+    x, y = torch.tensor(split.x_train, dtype=dtype).reshape(-1, *run.spec.inputs), torch.tensor(split.y_train)
+    torch.manual_seed(run.seed)
+    net = plain_network(run.spec).to(dtype)
+    make = torch.optim.Adam if run.optimizer == "adam" else torch.optim.SGD
+    optimizer, loss_of = make(net.parameters(), lr=run.lr), nn.CrossEntropyLoss()
+    rng, done = np.random.default_rng([run.seed, 1]), 0
+    while done < steps:
+        rows = torch.as_tensor(rng.permutation(len(x)))
+        for start in range(0, len(x) - run.batch + 1, run.batch):
+            batch = rows[start : start + run.batch]
+            optimizer.zero_grad()
+            loss_of(net(x[batch]), y[batch]).backward()
+            optimizer.step()
+            done += 1
+            if done == steps:
+                break
+
+
+def ratio(spec: Spec, optimizer: str, dtype: torch.dtype) -> tuple[float, float]:
+    """The median of time together / time one after the other, and the latter in microseconds for each update."""
+    runs = [Run(spec=spec, seed=seed, lr=0.001, optimizer=optimizer, steps=STEPS) for seed in range(REPLICAS)]
+    times = []
+    for _ in range(ROUNDS + 1):  # the first warms up
+        start = perf_counter()
+        train(runs, every=STEPS, dtype=dtype)
+        middle = perf_counter()
+        for run in runs:
+            plain_training(run, STEPS, dtype)
+        times.append((middle - start, perf_counter() - middle))
+    together, apart = np.array(times[1:]).T
+    return float(np.median(together / apart)), float(np.median(apart)) / (REPLICAS * STEPS) * 1e6
+
+
+def main() -> None:
+    """Print the table: one line per network, norm, optimizer and dtype."""
+    torch.set_num_threads(1)
+    print(f"{REPLICAS} replicas, {STEPS} updates each, mini-batches of 60")
+    print("network   norm    optimizer   dtype      together / apart   apart, us for an update")
+    aimed = []
+    for name, spec, optimizer, dtype in (
+        ("3x100", UNITS, "sgd", torch.float32),
+        ("3x100", UNITS, "sgd", torch.float64),
+        ("3x100", UNITS, "adam", torch.float32),
+        ("conv", IMAGES, "sgd", torch.float32),
+    ):
+        for norm in ("none", "batch"):
+            found, micro = ratio(replace(spec, norm=norm), optimizer, dtype)
+            if (name, optimizer, dtype) == ("3x100", "sgd", torch.float32):
+                aimed.append(found)
+            kind = str(dtype).removeprefix("torch.")
+            print(f"{name:<9} {norm:<7} {optimizer:<11} {kind:<10} {found:>16.2f} {micro:>25.0f}", flush=True)
+    print(f"\n3x100 by SGD in float32: largest ratio {max(aimed):.2f} (at most {AIM} is the aim)")
+
+
+if __name__ == "__main__":
+    main()

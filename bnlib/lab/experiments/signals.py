@@ -1,0 +1,152 @@
+"""What chapter 2 measures: ways around vanishing gradients, and how far a layer's inputs drift in training.
+
+Digits, mini-batches of 60, hidden layers of 100 units, 8 seeds. What is measured in a network at its start takes no
+record: the chapter's cells do it, with criteria of their own.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnlib.data import load
+from bnlib.lab.experiments import half_decades
+from bnlib.lab.nets import Spec, forward
+from bnlib.lab.records import Experiment, Labels, Settings, Values
+from bnlib.lab.train import History, Run, State, train
+
+Cases = Iterator[tuple[Labels, Settings]]
+SATURATED = 4.0  # beyond it in either direction a sigmoid's slope is below two hundredths
+
+
+def _ways(seeds: int, steps: int, depths: list[int], arms: dict[str, Settings], lrs: list[float], **how: Any) -> Cases:
+    """The three usual ways around vanishing gradients, each tried: ReLU, a small learning rate, careful initialization.
+
+    Criterion: a way works at a depth if the mean test accuracy over the seeds is above 0.9 after the budget, at the
+    rate with the best median validation accuracy. A small learning rate is tried as part of the grid.
+    """
+    for depth, (arm, fields), lr in product(depths, arms.items(), lrs):
+        yield {"depth": depth, "arm": arm, "lr": lr}, {
+            "spec": {"widths": [100] * depth, **fields}, "seeds": seeds, "lr": lr, "steps": steps, **how,
+        }  # fmt: skip
+
+
+def ended(*, spec: Settings, seeds: int, lr: float, steps: int, data: str, dtype: str) -> Values:
+    """Train, and look at the end: "val" and "test" accuracy, and the share of "saturated" inputs of hidden units."""
+    histories = _trained(spec, seeds, lr, steps, steps, data, dtype)
+    return {
+        "val": [h.val_accuracy[-1] for h in histories],
+        "test": [h.test_accuracy for h in histories],
+        "saturated": [
+            np.mean(
+                [(abs(a) > SATURATED).mean() for (place, _), a in _seen(h, h.states[steps]).items() if place == "pre"]
+            )
+            for h in histories
+        ],
+    }
+
+
+def _drift(seeds: int, steps: int, each: int, arms: dict[str, Settings], lrs: list[float], **how: Any) -> Cases:
+    """The inputs of a deep layer drift in training, and batch norm reduces it: 3x100 sigmoid, the last hidden layer.
+
+    Drift is the Wasserstein-1 distance between the inputs of a sigmoid, for all training images, before and after
+    ``each`` updates, averaged over units and over the training; raw, and divided by the unit's standard deviation
+    before. With batch norm the inputs are taken before gamma and beta, and once more behind them.
+
+    Criterion: drift with / drift without batch norm < 0.5, in each of these four ways, at the rate with the best
+    median validation accuracy of each (and without batch norm the better of the gains 1 and 4).
+    """
+    for (arm, fields), lr in product(arms.items(), lrs):
+        yield {"arm": arm, "lr": lr}, {
+            "spec": fields, "seeds": seeds, "lr": lr, "steps": steps, "each": each, **how,
+        }  # fmt: skip
+
+
+def drifted(*, spec: Settings, seeds: int, lr: float, steps: int, each: int, data: str, dtype: str) -> Values:
+    """Train, and follow the inputs of the last hidden layer's units.
+
+    Returns
+    -------
+    values : lists with a number for each seed: "val" and "test", the accuracy at the end; for each place of
+        :func:`bnlib.lab.nets.forward` ("z", with batch norm also "xhat" and "pre") "raw z" and "scaled z", the
+        drift over ``each`` updates, mean over units and time
+    """
+    values: Values = {}
+    for history in _trained(spec, seeds, lr, steps, each, data, dtype):
+        last, snapshots = len(history.run.spec.widths) - 1, []
+        for state in history.states.values():  # by step
+            seen = _seen(history, state)
+            places = ("z", "xhat", "pre") if ("xhat", last) in seen else ("z",)
+            snapshots.append({place: np.sort(seen[place, last], axis=-1) for place in places})
+        found = {"val": history.val_accuracy[-1], "test": history.test_accuracy}
+        for place in snapshots[0]:
+            steps_of = [distances(a[place], b[place]) for a, b in pairwise(snapshots)]
+            found[f"raw {place}"], found[f"scaled {place}"] = np.mean(steps_of, axis=0)
+        for name, value in found.items():
+            values.setdefault(name, []).append(value)
+    return values
+
+
+def distances(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """The Wasserstein-1 distance between two samples of each unit, and the same by a's standard deviation; unit means.
+
+    Parameters
+    ----------
+    a, b : (units, N), each row sorted: then the distance is the mean of |a - b|, as no other pairing is shorter
+    """
+    raw = abs(a - b).mean(-1)
+    return float(raw.mean()), float((raw / a.std(-1)).mean())
+
+
+def _trained(spec: Settings, seeds: int, lr: float, steps: int, each: int, data: str, dtype: str) -> list[History]:
+    """Runs of seeds 0, 1, ..., evaluated and kept after each so many updates."""
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in spec.items()}
+    runs = [Run(spec=Spec(**fields), seed=seed, lr=lr, steps=steps, data=data) for seed in range(seeds)]
+    return train(runs, every=each, keep=range(0, steps + 1, each), dtype=getattr(torch, dtype), whole=True)
+
+
+@torch.no_grad()
+def _seen(history: History, state: State) -> dict[tuple[str, int], np.ndarray]:
+    """What every layer holds for all training images as one batch: arrays (units, N) by place and layer."""
+    seen: dict[tuple[str, int], np.ndarray] = {}
+
+    def tap(place: str, layer: int, value: Tensor) -> None:
+        if layer < len(history.run.spec.widths):
+            seen[place, layer] = value[0].double().numpy()
+
+    x = torch.as_tensor(load(history.run.data, history.run.seed).x_train)[None]
+    forward(history.run.spec, {name: p.double() for name, p in state.params.items()}, x, tap=tap)
+    return seen
+
+
+EXPERIMENTS = [
+    ways := Experiment(
+        "ways-around", _ways, ended,
+        {"seeds": 8, "steps": 300, "depths": [3, 20],
+         "arms": {
+             "sigmoid, gain 1": {"activation": "sigmoid", "gain": 1.0},
+             "sigmoid, gain 10": {"activation": "sigmoid", "gain": 10.0},
+             "tanh, gain 1": {"activation": "tanh", "gain": 1.0},
+             "ReLU, gain 1": {"activation": "relu", "gain": 1.0},
+             "ReLU, gain 1.41": {"activation": "relu", "gain": 1.41},
+             "sigmoid, batch norm": {"activation": "sigmoid", "norm": "batch"},
+         },
+         "lrs": half_decades(0.00316, 100), "data": "digits", "dtype": "float64"},
+        {"seeds": 2, "steps": 4, "depths": [5], "lrs": [0.1]},
+    ),
+    drift := Experiment(
+        "ics-drift", _drift, drifted,
+        {"seeds": 8, "steps": 500, "each": 20,
+         "arms": {
+             "std 0.01": {"std": 0.01},
+             "gain 1": {"gain": 1.0},
+             "gain 4": {"gain": 4.0},
+             "batch norm": {"norm": "batch"},
+         },
+         "lrs": half_decades(0.1, 31.6), "data": "digits", "dtype": "float64"},
+        {"seeds": 2, "steps": 10, "each": 5, "lrs": [1.0]},
+    ),
+]  # fmt: skip

@@ -71,11 +71,11 @@ site-report: book chromium _build/$(LIGHTHOUSE)/.stamp  ## print Lighthouse's sc
 links: $(VENV)/.stamp-book $(NODE_STAMP)  ## follow every link that leaves the site (needs the network)
 	$(BIN)/jupyter-book build . --all --path-output _build/links --builder linkcheck
 
-# pytest's plain run comes last, so that its closing line ends the output.
+# pytest's own run comes last, so that its closing line ends the output. A file's tests share a worker and its fixtures.
 test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
 	$(BIN)/python tools/notebooks.py guard
 	TQDM_DISABLE=1 $(NBVAL)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Strict: every text output of every chapter must come out again. Images are not compared, their text is.
 NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env chapters -n 2 --dist loadfile -p no:cacheprovider -q

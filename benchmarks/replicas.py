@@ -21,8 +21,8 @@ from bnlib.lab.nets import Spec
 from bnlib.lab.train import Run, train
 
 REPLICAS = 16
-STEPS = 100  # of a round; the start of a program, its data and its only evaluation are in the time
-ROUNDS = 7
+STEPS = 200  # of a round; the start of a program, its data and its only evaluation are in the time
+ROUNDS = 5
 AIM = 0.6
 
 UNITS = Spec()  # 3x100 sigmoid

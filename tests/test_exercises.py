@@ -11,6 +11,7 @@ import torch
 
 from bnlib import Grads, batch_norm, normalize_backward
 from bnlib.catalogue import EXERCISES, Exercise, Mistake
+from bnlib.deep_linear import update_expansion
 from bnlib.exercises import DOUBLE, Diagnosis, check
 
 EVERY = sorted(EXERCISES)
@@ -54,6 +55,7 @@ def adam_by_torch(gamma, grads, lr, beta1, beta2, eps):
 
 RIGHT = {
     "02-backward": layers_by_autograd,
+    "04-orders": update_expansion,
     **dict.fromkeys(FORWARD, right_forward),
     **dict.fromkeys(BACKWARD, right_backward),
     "08-step": step_by_torch,
@@ -461,6 +463,16 @@ def f(x, weights, dy):
         dh = dz @ weights[l].T
     return dh, dweights
 """,
+    "04-orders": """
+def f(w, g, lr):
+    layers, terms = range(len(w)), []
+    for k in range(len(w) + 1):
+        total = 0.0
+        for chosen in itertools.combinations(layers, k):
+            total += np.prod([g[i] if i in chosen else w[i] for i in layers])
+        terms.append((-lr) ** k * total)
+    return np.array(terms)
+""",
     "08-step": """
 def f(h, W, gamma, beta, dy, lr, eps):
     z = h @ W
@@ -491,7 +503,7 @@ def f(gamma, grads, lr, beta1, beta2, eps):
 
 def reader(name: str, change: str = ""):
     """A reader's function for an exercise, with some places changed."""
-    names: dict[str, Any] = {"np": np}
+    names: dict[str, Any] = {"np": np, "itertools": itertools}
     exec(compile(edited(READERS[name], change), "reader", "exec"), names)
     return names["f"]
 
@@ -571,6 +583,26 @@ def test_a_slope_function_that_is_given_the_activation_is_named():
     change = "dh * h[l + 1] * (1 - h[l + 1]) -> dh * (lambda s: s * (1 - s))(1 / (1 + np.exp(-h[l + 1])))"
     _, sentence = check("02-backward", reader("02-backward", change)).sentences
     assert "applied twice" in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("(-lr) ** k -> lr ** k", "The signs are missing"),
+        ("(-lr) ** k -> (-1) ** k", "The learning rate is missing"),
+        ("(-lr) ** k -> (-1) ** k * (lr if k else 1)", "one factor of the learning rate"),
+        ("combinations -> permutations", "counted k! times"),
+        ("g[i] if i in chosen else w[i] -> w[i] if i in chosen else g[i]", "exchanged"),
+        (
+            "total += np.prod([g[i] if i in chosen else w[i] for i in layers]) -> total += np.prod(g[list(chosen)])",
+            "outside the set are missing",
+        ),
+        ("(-lr) ** k * total -> (-lr) ** k * total * (k < 2)", "beyond the first are zero"),
+    ],
+)
+def test_a_readers_wrong_orders_are_named(change, says):
+    _, sentence = check("04-orders", reader("04-orders", change)).sentences
+    assert says in sentence
 
 
 @pytest.mark.parametrize(

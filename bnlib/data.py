@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Split(NamedTuple):
-    """Examples in rows: x of shape (N, features), float64; y of shape (N,), the class as an integer."""
+    """Examples in rows: x of shape (N, features), float64; y of shape (N,), an integer class or a float target."""
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -26,7 +26,36 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return images / 16, labels
 
 
-LOADERS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {"digits": _digits}
+@cache
+def _diabetes() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_diabetes
+
+    x, y = load_diabetes(return_X_y=True, scaled=False)  # scikit-learn's default is columns of length 1
+    return np.asarray(x), np.asarray(y)
+
+
+@cache
+def _breast_cancer() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_breast_cancer
+
+    x, y = load_breast_cancer(return_X_y=True)
+    return x, y
+
+
+@cache
+def _wine() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_wine
+
+    x, y = load_wine(return_X_y=True)
+    return x, y
+
+
+LOADERS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
+    "digits": _digits,
+    "diabetes": _diabetes,
+    "breast cancer": _breast_cancer,
+    "wine": _wine,
+}
 
 
 def load(name: str, seed: int = 0) -> Split:
@@ -34,11 +63,20 @@ def load(name: str, seed: int = 0) -> Split:
 
     "digits"
         1,797 handwritten digits of 8x8 pixels, flattened to 64 features between 0 (paper) and 1 (ink), and their
-        classes 0 to 9. They come with scikit-learn, a copy of the test set of UCI's "Optical Recognition of
+        classes 0 to 9: a copy of the test set of UCI's "Optical Recognition of
         Handwritten Digits" :cite:`alpaydin1998digits`, whose pixels count 0 to 16.
+    "diabetes"
+        442 patients, ten columns in their own units (age, sex as 1 or 2, body mass index, blood pressure, six blood
+        values), and a number for how far the disease had gone a year later: a target, no class.
+    "breast cancer"
+        569 tumours, thirty columns in their own units (sizes and shapes of cell nuclei), class 0 malignant, 1 benign.
+    "wine"
+        178 wines, thirteen columns in their own units (chemical analyses), classes 0 to 2 for the grape.
 
-    The rows are split at random, because the file is not in random order: its end was written by other people than
-    its start, and a test set cut from the end measures that shift as well.
+    All come with scikit-learn :cite:`pedregosa2011scikit`.
+
+    The rows are split at random, because the files are not in random order: the end of the digits was written by other
+    people than the start, and a test set cut from the end measures that shift as well; the wines come sorted.
 
     Parameters
     ----------

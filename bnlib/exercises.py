@@ -38,7 +38,10 @@ class Diagnosis:
 def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     """Compare a function with the reference and with known mistakes, on random arguments, each time the same.
 
+    - ``"01-weights"``: ``f(x, y, w) -> (line, size)``, x, y and w of shape (N,), line (2,): intercept and slope
     - ``"02-backward"``: ``f(x, weights, dy) -> (dx, dweights)``, x and dy of shape (N, C), weights (L, C, C)
+    - ``"03-whiten"``: ``f(x, eps) -> white``, x of shape (N, n)
+    - ``"04-orders"``: ``f(w, g, lr) -> terms``, w and g of shape (l,), terms (l + 1,)
     - ``"06-batch-norm"``: ``f(x, gamma, beta, eps) -> y``, x of shape (N, C)
     - ``"06-channels"``: the same, x of shape (N, C, H, W)
     - ``"07-backward"``: ``f(dy, x, gamma, eps) -> (dx, dgamma, dbeta)``, x of shape (N, C)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 from bnlib import data
 
@@ -19,6 +19,30 @@ def test_sizes_types_and_range():
         assert set(y) == set(range(10))
     assert min(x.min() for x in split[::2]) == 0
     assert max(x.max() for x in split[::2]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "original", "rows", "columns", "targets"),
+    [
+        ("diabetes", load_diabetes, 442, 10, None),
+        ("breast cancer", load_breast_cancer, 569, 30, {0, 1}),
+        ("wine", load_wine, 178, 13, {0, 1, 2}),
+    ],
+)
+def test_tables_are_complete_and_in_their_own_units(name, original, rows, columns, targets):
+    split = data.load(name, seed=5)
+    options = {"scaled": False} if name == "diabetes" else {}
+    x, y = original(return_X_y=True, **options)
+    assert x.shape == (rows, columns)
+    assert split.x_train.dtype == np.float64
+    assert split.x_train.std(0).max() > 10  # raw: the default of diabetes is scaled
+    both = [np.column_stack([split[i], split[i + 1]]) for i in (0, 2, 4)]
+    assert rows_of(*both) == rows_of(np.column_stack([x, y]))
+    if targets:
+        assert np.issubdtype(split.y_train.dtype, np.integer)
+        assert set(split.y_test) == targets
+    else:
+        assert split.y_train.dtype == np.float64
 
 
 def test_parts_are_disjoint_and_complete():
@@ -59,5 +83,7 @@ def test_a_further_data_set_is_one_entry(monkeypatch):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"no data set is called 'mnist': choose one of \['digits'\]"):
+    with pytest.raises(
+        ValueError, match=r"no data set is called 'mnist': choose one of \['breast cancer', .*'digits', 'wine'\]"
+    ):
         data.load("mnist")

@@ -13,6 +13,7 @@ from bnlib import Grads, batch_norm, normalize_backward
 from bnlib.catalogue import EXERCISES, Exercise, Mistake
 from bnlib.deep_linear import update_expansion
 from bnlib.exercises import DOUBLE, Diagnosis, check
+from bnlib.shift import effective_sample_size
 
 EVERY = sorted(EXERCISES)
 FORWARD, BACKWARD = ("06-batch-norm", "06-channels"), ("07-backward", "07-channels")
@@ -25,6 +26,10 @@ def right_forward(x, gamma, beta, eps):
 
 def right_backward(dy, x, gamma, eps):
     return normalize_backward(dy, batch_norm(x, gamma, np.zeros_like(gamma), eps)[1])
+
+
+def line_by_polyfit(x, y, w):
+    return np.polyfit(x, y, 1, w=np.sqrt(w))[::-1].astype(x.dtype), w.dtype.type(effective_sample_size(w))
 
 
 def layers_by_autograd(x, weights, dy):
@@ -53,8 +58,16 @@ def adam_by_torch(gamma, grads, lr, beta1, beta2, eps):
     return gamma, adam.state[gamma]["exp_avg"], adam.state[gamma]["exp_avg_sq"]
 
 
+def whiten_by_svd(x, eps):
+    rows, axes = np.linalg.svd(x - x.mean(0), full_matrices=False)[::2]
+    s = np.linalg.svd(x - x.mean(0), compute_uv=False)
+    return rows * (s / np.sqrt(s**2 / len(x) + eps)) @ axes
+
+
 RIGHT = {
+    "01-weights": line_by_polyfit,
     "02-backward": layers_by_autograd,
+    "03-whiten": whiten_by_svd,
     "04-orders": update_expansion,
     **dict.fromkeys(FORWARD, right_forward),
     **dict.fromkeys(BACKWARD, right_backward),
@@ -448,6 +461,13 @@ def test_mistakes_that_only_images_allow_are_named(change, says):
 
 
 READERS = {
+    "03-whiten": """
+def f(x, eps):
+    centred = x - x.mean(0)
+    C = centred.T @ centred / len(x)
+    values, V = np.linalg.eigh(C)
+    return centred @ V @ np.diag(1 / np.sqrt(values + eps)) @ V.T
+""",
     "02-backward": """
 def f(x, weights, dy):
     L = len(weights)
@@ -497,6 +517,14 @@ def f(gamma, grads, lr, beta1, beta2, eps):
         vhat = v / (1 - beta2**t)
         gamma = gamma - lr * mhat / (np.sqrt(vhat) + eps)
     return gamma, m, v
+""",
+    "01-weights": """
+def f(x, y, w):
+    share = w / w.sum()
+    x_mean, y_mean = share @ x, share @ y
+    c = x - x_mean
+    slope = (share @ (c * (y - y_mean))) / (share @ c**2)
+    return np.array([y_mean - slope * x_mean, slope]), 1 / (share @ share)
 """,
 }
 
@@ -583,6 +611,32 @@ def test_a_slope_function_that_is_given_the_activation_is_named():
     change = "dh * h[l + 1] * (1 - h[l + 1]) -> dh * (lambda s: s * (1 - s))(1 / (1 + np.exp(-h[l + 1])))"
     _, sentence = check("02-backward", reader("02-backward", change)).sentences
     assert "applied twice" in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (" @ V.T -> ", "PCA whitening, without the way back"),
+        ("np.sqrt(values + eps) -> (values + eps)", "divided by the eigenvalue"),
+        ("1 / np.sqrt(values + eps) -> np.sqrt(values + eps)", "divide by it"),
+        ("/ len(x) -> / (len(x) - 1)", "divisor N - 1"),
+        (" / len(x) -> ", "not divided by N"),
+        ("x - x.mean(0) -> x", "mean is never removed"),
+        ("return centred -> return x", "for the covariance only"),
+        ("x.mean(0) -> x.mean(1, keepdims=True)", "over each row"),
+        ("x.mean(0) -> x.mean()", "of all entries"),
+        ("centred @ V @ -> centred @ V.T @ ;; @ V.T\n -> @ V\n", "eigenvectors are transposed"),
+        ("values + eps -> values", "eps is missing"),
+        ("np.sqrt(values + eps) -> (np.sqrt(values) + eps)", "added to the root"),
+        (
+            "centred @ V @ np.diag(1 / np.sqrt(values + eps)) @ V.T -> centred / np.sqrt(centred.var(0) + eps)",
+            "standardized only",
+        ),
+    ],
+)
+def test_a_readers_wrong_whitening_is_named(change, says):
+    _, sentence = check("03-whiten", reader("03-whiten", change)).sentences
+    assert says in sentence
 
 
 @pytest.mark.parametrize(

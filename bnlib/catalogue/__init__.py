@@ -3,9 +3,16 @@
 A new mistake is one :class:`Mistake`, a new exercise an entry in its module's ``EXERCISES``.
 """
 
-from bnlib.catalogue import deep_linear, signals, training, transform
+from bnlib.catalogue import deep_linear, inputs, shift, signals, training, transform
 from bnlib.catalogue.exercise import Exercise, Mistake, Outputs
 
-EXERCISES: dict[str, Exercise] = signals.EXERCISES | deep_linear.EXERCISES | transform.EXERCISES | training.EXERCISES
+EXERCISES: dict[str, Exercise] = (
+    shift.EXERCISES
+    | signals.EXERCISES
+    | inputs.EXERCISES
+    | deep_linear.EXERCISES
+    | transform.EXERCISES
+    | training.EXERCISES
+)
 
 __all__ = ["EXERCISES", "Exercise", "Mistake", "Outputs"]

@@ -211,7 +211,7 @@ class _Program:
         )
         self.examples = x_train, y_train
         self.val, self.test = (x_val[self.who], y_val[self.who]), (x_test[self.who], y_test[self.who])
-        self.rows = [_batches(n, first.batch, seed) for seed in seeds]
+        self.rows = [batches(n, first.batch, seed) for seed in seeds]
         self.generators = [torch.Generator().manual_seed(run.seed) for run in runs]
 
         held = [f"weight{i}" for i in self.spec.normed] if first.hold else []
@@ -315,7 +315,7 @@ def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(1)
 
 
-def _batches(n: int, batch: int, seed: int) -> Iterator[Tensor]:
+def batches(n: int, batch: int, seed: int) -> Iterator[Tensor]:
     """The rows of one mini-batch after the other: epochs in random order, without their remainder."""
     rng = np.random.default_rng([seed, 1])
     while True:

@@ -4,10 +4,10 @@ import argparse
 import sys
 
 from bnlib.lab import records
-from bnlib.lab.experiments import signals, training
+from bnlib.lab.experiments import fixes, signals, training
 from bnlib.lab.records import Experiment, StaleRecordError
 
-EXPERIMENTS: dict[str, Experiment] = {e.id: e for module in (signals, training) for e in module.EXPERIMENTS}
+EXPERIMENTS: dict[str, Experiment] = {e.id: e for module in (signals, fixes, training) for e in module.EXPERIMENTS}
 
 
 def state(experiment: Experiment) -> str:

@@ -1,0 +1,315 @@
+"""What chapter 5 measures: the fixes that were tried before batch norm, and batch norm with paths of its gradient cut.
+
+Digits, mini-batches of 60, three hidden layers of 100 units, plain gradient descent, 8 seeds, float64, at the
+gains that suit the plain network (4 for sigmoids, as chapter 8 found). In every hidden
+layer z is the affine map's output, and ``gamma * normalized(z) + beta`` the activation's input: so all ways can learn
+the same functions, and they share their initial weights and their batches; only "none" leaves gamma and beta at 1 and
+0. Rates are picked for each way by the mean validation accuracy at the end. A network is judged with fixed statistics:
+those of the whole training set where training takes the batch's own, the moving averages where it takes them.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from bnlib.data import load
+from bnlib.lab.experiments import half_decades
+from bnlib.lab.nets import ACTIVATIONS, Params, Spec, start
+from bnlib.lab.records import Experiment, Labels, Settings, Values
+from bnlib.lab.train import batches
+
+Cases = Iterator[tuple[Labels, Settings]]
+Normalize = Callable[[int, Tensor], Tensor]
+LAYERS, EPS = 3, 1e-5
+
+
+def _penalty(
+    seeds: int, steps: int, gains: dict[str, float], penalties: list[float], lrs: list[float], **how: Any
+) -> Cases:
+    """A penalty on the activations' statistics normalizes imperfectly.
+
+    The penalty is lambda times the mean over the units of each layer, summed over the layers, of mean**2 +
+    (variance - 1)**2 of z in the mini-batch. What remains is the rms of mean and standard deviation - 1 over units and
+    layers, on the training set after training.
+
+    Criterion: it remains > 0.1, at the lambda and the rate with the best validation accuracy, and also at those with
+    the smallest remainder among the ones whose mean validation accuracy is at least 0.90.
+    """
+    ways: dict[str, Settings] = {"none": {"learn": ["weight", "bias"]}, "batch": {"normalize": "batch"}}
+    for size in penalties:
+        ways[f"penalty {size:g}"] = {"penalty": size}
+    yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
+
+
+def _repair(seeds: int, steps: int, gains: dict[str, float], lrs: list[float], **how: Any) -> Cases:
+    """Re-normalizing after each step undoes a good part of the step.
+
+    After each step the weights and biases are changed, layer by layer from below, so that z has mean 0 and standard
+    deviation 1 over the training set; before the first step, too. The control does that before the first step only.
+    For each layer the step and the correction are vectors of its weights and biases; the share that is undone is the
+    sum over the steps of their product, negative, over the sum of the step's square. A step in a random direction of a
+    unit's d weights and bias would lose about 2 / (d + 1).
+
+    Criterion, for each layer at the best rate: the share > 0.1.
+    """
+    ways: dict[str, Settings] = {kind: {"repair": kind} for kind in ("start", "always")}
+    yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
+
+
+def _averages(
+    seeds: int, steps: int, gains: dict[str, float], momenta: list[float], lrs: list[float], **how: Any
+) -> Cases:
+    """With moving averages in place of the batch's own statistics, training works as well as with batch norm.
+
+    Criterion, for each momentum at its best rate: the test accuracy less that of batch norm (record
+    "fixes-penalty", at its best rate) lies within 0 ± 0.01.
+    """
+    ways: dict[str, Settings] = {f"momentum {m:g}": {"normalize": "averages", "momentum": m} for m in momenta}
+    yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
+
+
+def _paths(seeds: int, steps: int, gains: dict[str, float], lrs: list[float], **how: Any) -> Cases:
+    """The gradient must flow through the statistics: through the mean, the variance, or both.
+
+    Criterion, for each cut at its best rate: the test accuracy of batch norm with the whole gradient (record
+    "fixes-penalty"), at its best rate, is higher by more than 0.01.
+
+    And without it biases grow without bound, with the mean cut, at the way's best rate. Criterion, with and without
+    beta: the hidden layers' rms bias at the end is more than 1.41 times that after half of the steps, as if it grew at
+    least with the square root of the number of steps.
+    """
+    mean: dict[str, Any] = {"normalize": "batch", "cut": ["mean"]}
+    ways: dict[str, Settings] = {
+        "cut mean": mean,
+        "cut variance": {**mean, "cut": ["variance"]},
+        "cut both": {**mean, "cut": ["mean", "variance"]},
+        "cut mean, no beta": {**mean, "learn": ["weight", "bias", "gamma"]},
+    }
+    yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
+
+
+def _cases(ways: dict[str, Settings], gains: dict[str, float], lrs: list[float], **how: Any) -> Cases:
+    for (activation, gain), (name, way), lr in product(gains.items(), ways.items(), lrs):
+        yield {"activation": activation, "way": name, "lr": lr}, {
+            "way": way, "activation": activation, "gain": gain, "lr": lr, **how,
+        }  # fmt: skip
+
+
+def standardized(z: Tensor, cut: list[str] | tuple[str, ...] = ()) -> Tensor:
+    """Mean 0 and standard deviation 1 for each unit over the batch, z of shape (..., N, units).
+
+    The statistics that ``cut`` names, "mean", "variance" or both, are constants to the gradient.
+    """
+    mean, var = moments(z)
+    mean = mean.detach() if "mean" in cut else mean
+    var = var.detach() if "variance" in cut else var
+    return (z - mean) / (var + EPS).sqrt()
+
+
+def moments(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each unit over the batch, (..., 1, units)."""
+    return z.mean(-2, keepdim=True), z.var(-2, correction=0, keepdim=True)
+
+
+class Averages:
+    """Moving averages of each layer's statistics in the batch's place, constants to the gradient.
+
+    Each batch is averaged in first and normalized then: with momentum 1 by its own statistics. The first batch starts
+    the averages.
+    """
+
+    def __init__(self, momentum: float) -> None:
+        self.momentum = momentum
+        self.moments: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, layer: int, z: Tensor) -> Tensor:
+        """Update the layer's averages, and normalize with them."""
+        now = moments(z.detach())
+        mean, var = (a.lerp(b, self.momentum) for a, b in zip(self.moments.get(layer, now), now, strict=True))
+        self.moments[layer] = mean, var
+        return (z - mean) / (var + EPS).sqrt()
+
+
+def forward(params: Params, x: Tensor, normalize: Normalize, activation: str) -> tuple[Tensor, list[Tensor]]:
+    """The logits (R, N, classes), and z of every hidden layer, for x (R, N, features)."""
+    h, seen = x, []
+    for i in range(LAYERS):
+        z = h @ params[f"weight{i}"].mT + params[f"bias{i}"]
+        seen.append(z)
+        h = ACTIVATIONS[activation](params[f"gamma{i}"] * normalize(i, z) + params[f"beta{i}"])
+    return h @ params[f"weight{LAYERS}"].mT + params[f"bias{LAYERS}"], seen
+
+
+def penalized(z: Tensor) -> Tensor:
+    """What the penalty sums: the mean over the units of mean**2 + (variance - 1)**2, (...)."""
+    mean, var = moments(z)
+    return (mean**2 + (var - 1) ** 2).mean((-2, -1))
+
+
+@torch.no_grad()
+def repair(params: Params, x: Tensor, activation: str) -> None:
+    """Give every unit's z mean 0 and standard deviation 1 over x through its weights and bias, from below."""
+    h = x
+    for i in range(LAYERS):
+        weight, bias = params[f"weight{i}"], params[f"bias{i}"]
+        mean, var = moments(h @ weight.mT + bias)
+        weight.div_(var.sqrt().mT)
+        bias.sub_(mean).div_(var.sqrt())
+        h = ACTIVATIONS[activation](params[f"gamma{i}"] * (h @ weight.mT + bias) + params[f"beta{i}"])
+
+
+def begin(seeds: int, activation: str, gain: float) -> Params:
+    """The parameters before the first step, a seed for each replica: weights (R, out, in), the others (R, 1, out)."""
+    params = start([Spec(activation=activation, gain=gain)] * seeds, range(seeds), torch.float64)
+    for i in range(LAYERS):
+        params[f"gamma{i}"], params[f"beta{i}"] = torch.ones_like(params[f"bias{i}"]), params[f"bias{i}"].clone()
+    return {name: p if name.startswith("weight") else p[:, None] for name, p in params.items()}
+
+
+@torch.no_grad()
+def ended(
+    *,
+    way: Settings,
+    activation: str,
+    gain: float,
+    lr: float,
+    seeds: int,
+    steps: int,
+    batch: int,
+    every: int,
+    target: float,
+) -> Values:
+    """Train one network for each seed in one way.
+
+    Parameters
+    ----------
+    way : "normalize" by "batch" or "averages" (with "momentum"); "cut" as in :func:`standardized`; "penalty", lambda;
+        "repair" at the "start" or "always"; "learn", the kinds of parameters, by default all
+    every, target : the validation accuracy is taken after each so many steps, and "steps_to" counts until the target
+
+    Returns
+    -------
+    values : a number for each seed: "val", "test", "steps_to"; "remains", the rms of z's mean and standard deviation
+        - 1; "bias half" and "bias end", the rms bias of the hidden layers after half of the steps and all. With
+        "always" for each seed a list with a number for each layer: "undone" and "cosine", of the correction against
+        the step
+    """
+    splits = [load("digits", seed) for seed in range(seeds)]
+    x, y, x_val, y_val, x_test, y_test = (torch.as_tensor(np.stack(a)) for a in zip(*splits, strict=True))
+    rows = [batches(x.shape[1], batch, seed) for seed in range(seeds)]
+    own = torch.arange(seeds)[:, None]
+    params, averages = begin(seeds, activation, gain), Averages(way.get("momentum", 1.0))
+    if "repair" in way:
+        repair(params, x, activation)
+    normalize: Normalize = {
+        "none": lambda i, z: z,
+        "batch": lambda i, z: standardized(z, way.get("cut", [])),
+        "averages": averages,
+    }[way.get("normalize", "none")]
+    kinds = tuple(way.get("learn", ["weight", "bias", "gamma", "beta"]))
+    learned = [p for name, p in params.items() if name.startswith(kinds)]
+    reached, half, undone = torch.full((seeds,), torch.inf), torch.zeros(seeds), []
+    for step in range(1, steps + 1):
+        chosen = torch.stack([next(r) for r in rows])
+        with torch.enable_grad():
+            for p in learned:
+                p.requires_grad_()
+            logits, seen = forward(params, x[own, chosen], normalize, activation)
+            loss = _loss(logits, y[own, chosen])
+            if "penalty" in way:
+                loss = loss + way["penalty"] * sum(penalized(z).sum() for z in seen)
+            grads = torch.autograd.grad(loss, learned)
+        before = _vectors(params)
+        for p, g in zip(learned, grads, strict=True):
+            p.requires_grad_(False).sub_(lr * g)
+        if way.get("repair") == "always":
+            stepped = _vectors(params)
+            repair(params, x, activation)
+            undone.append(_against(before, stepped, _vectors(params)))
+        if step == steps // 2:
+            half = _rms_bias(params)
+        if step % every == 0 and not reached.isfinite().all():
+            right = _accuracy(params, x_val, y_val, _fixed(params, x, way, averages, activation), activation)
+            reached = torch.where((right >= target) & reached.isinf(), step, reached)
+    judged = _fixed(params, x, way, averages, activation)
+    _, seen = forward(params, x, judged, activation)
+    values: Values = {
+        "val": _accuracy(params, x_val, y_val, judged, activation).tolist(),
+        "test": _accuracy(params, x_test, y_test, judged, activation).tolist(),
+        "steps_to": reached.tolist(),
+        "remains": _remains(seen).tolist(),
+        "bias half": half.tolist(),
+        "bias end": _rms_bias(params).tolist(),
+    }
+    if undone:
+        dot, step_square, correction_square = torch.stack(undone).unbind(1)  # each (steps, R, layers)
+        values["undone"] = (-dot.sum(0) / step_square.sum(0)).tolist()
+        values["cosine"] = (dot / (step_square * correction_square).sqrt()).mean(0).tolist()
+    return values
+
+
+def _loss(logits: Tensor, y: Tensor) -> Tensor:
+    """The sum over the replicas of their mean losses: each depends on its own parameters alone."""
+    return cross_entropy(logits.mT, y, reduction="none").mean(-1).sum()
+
+
+def _fixed(params: Params, x: Tensor, way: Settings, averages: Averages, activation: str) -> Normalize:
+    """How a network that is trained in this way normalizes when it is judged; x is the training set."""
+    known = dict(averages.moments)
+    if way.get("normalize", "none") == "none":
+        return lambda i, z: z
+    if way["normalize"] == "batch":
+        _, seen = forward(params, x, lambda i, z: standardized(z), activation)
+        known = dict(enumerate(map(moments, seen)))
+    return lambda i, z: (z - known[i][0]) / (known[i][1] + EPS).sqrt()
+
+
+def _accuracy(params: Params, x: Tensor, y: Tensor, normalize: Normalize, activation: str) -> Tensor:
+    """(R,) the share of right answers; 0 where an output is not finite."""
+    logits, _ = forward(params, x, normalize, activation)
+    return torch.where(logits.isfinite().all(-1).all(-1), (logits.argmax(-1) == y).double().mean(-1), 0)
+
+
+def _remains(seen: list[Tensor]) -> Tensor:
+    """(R,) the rms over units and layers of z's mean and of its standard deviation - 1."""
+    squares = [mean**2 + (var.sqrt() - 1) ** 2 for mean, var in map(moments, seen)]
+    return torch.cat(squares, -1).mean((-2, -1)).sqrt()
+
+
+def _rms_bias(params: Params) -> Tensor:
+    biases = torch.cat([params[f"bias{i}"] for i in range(LAYERS)], -1)  # (R, 1, units of all layers)
+    return biases.square().mean((-2, -1)).sqrt()
+
+
+def _vectors(params: Params) -> list[Tensor]:
+    """Of each hidden layer, its weights and biases in a row (R, numbers)."""
+    return [torch.cat([params[f"weight{i}"].flatten(1), params[f"bias{i}"].flatten(1)], 1) for i in range(LAYERS)]
+
+
+def _against(before: list[Tensor], stepped: list[Tensor], repaired: list[Tensor]) -> Tensor:
+    """(3, R, layers): step times correction, step times step, correction times correction."""
+    rows = []
+    for a, b, c in zip(before, stepped, repaired, strict=True):
+        step, correction = b - a, c - b
+        rows.append(torch.stack([(step * correction).sum(1), (step**2).sum(1), (correction**2).sum(1)]))
+    return torch.stack(rows, -1)
+
+
+_HOW = {
+    "seeds": 8, "steps": 300, "gains": {"sigmoid": 4.0, "tanh": 1.0}, "lrs": half_decades(0.0316, 31.6), "batch": 60,
+    "every": 5, "target": 0.9,
+}  # fmt: skip
+_LIVE = {"seeds": 2, "steps": 6, "every": 3, "gains": {"tanh": 1.0}, "lrs": [0.316]}
+EXPERIMENTS = [
+    penalty := Experiment(
+        "fixes-penalty", _penalty, ended, {**_HOW, "penalties": [0.01, 0.1, 1.0, 10.0, 100.0]}, _LIVE
+    ),
+    repaired := Experiment("fixes-repair", _repair, ended, _HOW, _LIVE),
+    moving := Experiment("fixes-averages", _averages, ended, {**_HOW, "momenta": [0.01, 0.1, 0.5, 1.0]}, _LIVE),
+    paths := Experiment("fixes-paths", _paths, ended, _HOW, _LIVE),
+]

@@ -11,7 +11,7 @@ import pytest
 from bnlib.lab import records
 from bnlib.lab import train as train_module
 from bnlib.lab.experiments import __main__ as command
-from bnlib.lab.experiments import half_decades, trained
+from bnlib.lab.experiments import half_decades, spec_of, trained
 from bnlib.lab.nets import Spec
 from bnlib.lab.records import Experiment, Settings
 from bnlib.lab.train import Run, train
@@ -54,7 +54,7 @@ def test_the_cases_of_an_experiment_differ_and_are_json(experiment: Experiment):
 def test_the_slice_is_small_and_exact(experiment: Experiment):
     slice_ = {**experiment.settings, **experiment.live}
     assert slice_.keys() == experiment.settings.keys()
-    assert slice_["dtype"] == "float64"
+    assert slice_.get("dtype", "float64") == "float64"  # where there is no such setting, all is float64
     assert len(list(experiment.cases(**slice_))) < len(list(experiment.cases(**experiment.settings)))
 
 
@@ -70,6 +70,17 @@ def test_half_decades():
     assert half_decades(0.1, 10) == [0.1, 0.316, 1, 3.16, 10]
     assert half_decades(0.00316, 0.0316) == [0.00316, 0.01, 0.0316]
     assert half_decades(1, 1) == [1]
+
+
+def test_spec_of_takes_fields_as_a_record_has_them():
+    fields = {"widths": [9, 7], "where": [1], "norm": "batch", "gain": 2.0, "std": None, "beta": False}
+    spec = Spec(widths=(9, 7), where=(1,), norm="batch", gain=2.0, beta=False)
+    assert spec_of(fields) == spec_of(json.loads(json.dumps(fields))) == spec
+    assert hash(spec_of(fields)) == hash(spec)  # as the programs of replicas want it
+    assert spec_of(fields, gain=3.0, where=[0]) == replace(spec, gain=3.0, where=(0,))
+    assert spec_of({}) == Spec()
+    with pytest.raises(TypeError, match="depth"):
+        spec_of({"depth": 3})
 
 
 RUNS: list[Settings] = [{"seed": 0, "lr": 0.3}, {"seed": 1, "lr": 1.0, "gain": 2.0}]

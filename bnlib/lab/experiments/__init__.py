@@ -3,18 +3,42 @@
 Where an experiment judges a claim, its docstring holds the criterion, written before the experiment was first run.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 
 from bnlib.lab.nets import Spec
-from bnlib.lab.records import Settings, Values
+from bnlib.lab.records import Labels, Settings, Values
 from bnlib.lab.train import Run, train
+
+Cases = Iterator[tuple[Labels, Settings]]  # of each case its labels, and what its run is called with
 
 
 def half_decades(low: float, high: float) -> list[float]:
     """From low to high in steps of half a decade, to three digits: half_decades(0.1, 10) is 0.1, 0.316, 1, 3.16, 10."""
     first, last = (round(2 * np.log10(bound)) for bound in (low, high))
     return [float(f"{10 ** (k / 2):.3g}") for k in range(first, last + 1)]
+
+
+def spec_of(fields: Settings, **more: Any) -> Spec:
+    """The network of a case: fields of :class:`bnlib.lab.nets.Spec` as JSON has them, where lists stand for tuples.
+
+    Parameters
+    ----------
+    fields : by name, such as {"widths": [100, 100], "norm": "batch"}; what is missing has Spec's default
+    more : further fields, which replace those of the same name
+
+    Raises
+    ------
+    TypeError
+        If Spec has no field of a name.
+    ValueError
+        If the fields make no network.
+    """
+    own: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in {**fields, **more}.items()}
+    return Spec(**own)
 
 
 def trained(
@@ -46,10 +70,9 @@ def trained(
     values : lists with a number for each replica: "val" and "test", the accuracy at the end; "start" and "end", the
         mean loss of the first and the last ten mini-batches; "steps_to", the updates until ``until`` was reached
     """
-    shared = {name: tuple(v) if isinstance(v, list) else v for name, v in spec.items()}
     replicas = [
         Run(
-            spec=Spec(**shared, **{"gain": run["gain"]} if "gain" in run else {}),
+            spec=spec_of(spec, **{"gain": run["gain"]} if "gain" in run else {}),
             seed=run["seed"],
             lr=run["lr"],
             optimizer=optimizer,

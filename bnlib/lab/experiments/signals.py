@@ -4,7 +4,6 @@ Digits, mini-batches of 60, hidden layers of 100 units, 8 seeds. What is measure
 record: the chapter's cells do it, with criteria of their own.
 """
 
-from collections.abc import Iterator
 from itertools import pairwise, product
 from typing import Any
 
@@ -13,12 +12,11 @@ import torch
 from torch import Tensor
 
 from bnlib.data import load
-from bnlib.lab.experiments import half_decades
-from bnlib.lab.nets import Spec, forward
-from bnlib.lab.records import Experiment, Labels, Settings, Values
+from bnlib.lab.experiments import Cases, half_decades, spec_of
+from bnlib.lab.nets import forward
+from bnlib.lab.records import Experiment, Settings, Values
 from bnlib.lab.train import History, Run, State, train
 
-Cases = Iterator[tuple[Labels, Settings]]
 SATURATED = 4.0  # beyond it in either direction a sigmoid's slope is below two hundredths
 
 
@@ -103,8 +101,7 @@ def distances(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 def _trained(spec: Settings, seeds: int, lr: float, steps: int, each: int, data: str, dtype: str) -> list[History]:
     """Runs of seeds 0, 1, ..., evaluated and kept after each so many updates."""
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in spec.items()}
-    runs = [Run(spec=Spec(**fields), seed=seed, lr=lr, steps=steps, data=data) for seed in range(seeds)]
+    runs = [Run(spec=spec_of(spec), seed=seed, lr=lr, steps=steps, data=data) for seed in range(seeds)]
     return train(runs, every=each, keep=range(0, steps + 1, each), dtype=getattr(torch, dtype), whole=True)
 
 

@@ -5,16 +5,14 @@ does not reach an accuracy counts as having needed the whole budget, so that a r
 too large. Of several gains, the best is picked together with the rate.
 """
 
-from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from bnlib.lab.experiments import half_decades, trained
-from bnlib.lab.records import Experiment, Labels, Settings
+from bnlib.lab.experiments import Cases, half_decades, trained
+from bnlib.lab.records import Experiment, Settings
 
-Cases = Iterator[tuple[Labels, Settings]]
 NORMS = ("none", "batch")
 
 

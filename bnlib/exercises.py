@@ -42,6 +42,7 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     - ``"02-backward"``: ``f(x, weights, dy) -> (dx, dweights)``, x and dy of shape (N, C), weights (L, C, C)
     - ``"03-whiten"``: ``f(x, eps) -> white``, x of shape (N, n)
     - ``"04-orders"``: ``f(w, g, lr) -> terms``, w and g of shape (l,), terms (l + 1,)
+    - ``"05-penalty"``: ``f(z, lam) -> dz``, z of shape (N, C), lam a number
     - ``"06-batch-norm"``: ``f(x, gamma, beta, eps) -> y``, x of shape (N, C)
     - ``"06-channels"``: the same, x of shape (N, C, H, W)
     - ``"07-backward"``: ``f(dy, x, gamma, eps) -> (dx, dgamma, dbeta)``, x of shape (N, C)

@@ -13,6 +13,7 @@ from bnlib import Grads, batch_norm, normalize_backward
 from bnlib.catalogue import EXERCISES, Exercise, Mistake
 from bnlib.deep_linear import update_expansion
 from bnlib.exercises import DOUBLE, Diagnosis, check
+from bnlib.lab.experiments.fixes import penalized
 from bnlib.shift import effective_sample_size
 
 EVERY = sorted(EXERCISES)
@@ -38,6 +39,11 @@ def layers_by_autograd(x, weights, dy):
     for w in weights:
         h = torch.sigmoid(h @ w)
     return torch.autograd.grad((torch.tensor(dy) * h).sum(), (x, weights))
+
+
+def penalty_by_autograd(z, lam):
+    z = torch.tensor(z, requires_grad=True)
+    return torch.autograd.grad(lam * penalized(z), z)[0]
 
 
 def step_by_torch(h, W, gamma, beta, dy, lr, eps):
@@ -69,6 +75,7 @@ RIGHT = {
     "02-backward": layers_by_autograd,
     "03-whiten": whiten_by_svd,
     "04-orders": update_expansion,
+    "05-penalty": penalty_by_autograd,
     **dict.fromkeys(FORWARD, right_forward),
     **dict.fromkeys(BACKWARD, right_backward),
     "08-step": step_by_torch,
@@ -493,6 +500,14 @@ def f(w, g, lr):
         terms.append((-lr) ** k * total)
     return np.array(terms)
 """,
+    "05-penalty": """
+def f(z, lam):
+    N, C = z.shape
+    mean, var = z.mean(0), z.var(0)
+    through_mean = 2 * mean / N
+    through_var = 2 * (var - 1) * 2 * (z - mean) / N
+    return lam * (through_mean + through_var) / C
+""",
     "08-step": """
 def f(h, W, gamma, beta, dy, lr, eps):
     z = h @ W
@@ -656,6 +671,31 @@ def test_a_readers_wrong_whitening_is_named(change, says):
 )
 def test_a_readers_wrong_orders_are_named(change, says):
     _, sentence = check("04-orders", reader("04-orders", change)).sentences
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("through_mean + through_var -> through_mean + 0 * z", "through the variance is missing"),
+        ("through_mean + through_var -> through_var", "through the mean is missing"),
+        ("2 * mean / N -> mean / N", "square of the mean has lost"),
+        ("2 * mean / N -> 2 * mean", "moves the mean by 1/N"),
+        ("2 * (var - 1) * 2 -> 2 * (var - 1)", "has lost a factor 2"),
+        ("* 2 * (z - mean) / N -> * 2 * (z - mean)", "one of N in the variance"),
+        ("* 2 * (z - mean) -> * 2 * z", "z - mean, not z"),
+        ("(var - 1) -> var", "pulled to 0"),
+        ("z.var(0) -> z.std(0)", "a standard deviation here"),
+        ("z.var(0) -> z.var(0, ddof=1)", "unbiased"),
+        ("z.mean(0), z.var(0) -> z.mean(1, keepdims=True), z.var(1, keepdims=True)", "of each row"),
+        ("return lam * -> return ", "lam is missing"),
+        ("return lam -> return -lam", "The sign is turned"),
+        (" / C -> ", "divide by their number, C"),
+        (" / C -> / N", "examples, not of units"),
+    ],
+)
+def test_a_readers_wrong_penalty_is_named(change, says):
+    _, sentence = check("05-penalty", reader("05-penalty", change)).sentences
     assert says in sentence
 
 

@@ -3,7 +3,7 @@
 A new mistake is one :class:`Mistake`, a new exercise an entry in its module's ``EXERCISES``.
 """
 
-from bnlib.catalogue import deep_linear, inputs, shift, signals, training, transform
+from bnlib.catalogue import deep_linear, fixes, inputs, shift, signals, training, transform
 from bnlib.catalogue.exercise import Exercise, Mistake, Outputs
 
 EXERCISES: dict[str, Exercise] = (
@@ -11,6 +11,7 @@ EXERCISES: dict[str, Exercise] = (
     | signals.EXERCISES
     | inputs.EXERCISES
     | deep_linear.EXERCISES
+    | fixes.EXERCISES
     | transform.EXERCISES
     | training.EXERCISES
 )

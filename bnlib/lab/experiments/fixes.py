@@ -8,7 +8,7 @@ the same functions, and they share their initial weights and their batches; only
 those of the whole training set where training takes the batch's own, the moving averages where it takes them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -18,12 +18,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bnlib.data import load
-from bnlib.lab.experiments import half_decades
+from bnlib.lab.experiments import Cases, half_decades
 from bnlib.lab.nets import ACTIVATIONS, Params, Spec, start
-from bnlib.lab.records import Experiment, Labels, Settings, Values
+from bnlib.lab.records import Experiment, Settings, Values
 from bnlib.lab.train import batches
 
-Cases = Iterator[tuple[Labels, Settings]]
 Normalize = Callable[[int, Tensor], Tensor]
 LAYERS, EPS = 3, 1e-5
 
@@ -55,7 +54,8 @@ def _repair(seeds: int, steps: int, gains: dict[str, float], lrs: list[float], *
     sum over the steps of their product, negative, over the sum of the step's square. A step in a random direction of a
     unit's d weights and bias would lose about 2 / (d + 1).
 
-    Criterion, for each layer at the best rate: the share > 0.1.
+    Criterion, for each layer at the best rate: the share > 0.1. When that had been seen, the same share in z, over the
+    training set, was added.
     """
     ways: dict[str, Settings] = {kind: {"repair": kind} for kind in ("start", "always")}
     yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
@@ -197,7 +197,7 @@ def ended(
     values : a number for each seed: "val", "test", "steps_to"; "remains", the rms of z's mean and standard deviation
         - 1; "bias half" and "bias end", the rms bias of the hidden layers after half of the steps and all. With
         "always" for each seed a list with a number for each layer: "undone" and "cosine", of the correction against
-        the step
+        the step, in weights and biases, and "undone z" and "cosine z", in z over the training set
     """
     splits = [load("digits", seed) for seed in range(seeds)]
     x, y, x_val, y_val, x_test, y_test = (torch.as_tensor(np.stack(a)) for a in zip(*splits, strict=True))
@@ -211,6 +211,7 @@ def ended(
         "batch": lambda i, z: standardized(z, way.get("cut", [])),
         "averages": averages,
     }[way.get("normalize", "none")]
+    always = way.get("repair") == "always"
     kinds = tuple(way.get("learn", ["weight", "bias", "gamma", "beta"]))
     learned = [p for name, p in params.items() if name.startswith(kinds)]
     reached, half, undone = torch.full((seeds,), torch.inf), torch.zeros(seeds), []
@@ -224,13 +225,13 @@ def ended(
             if "penalty" in way:
                 loss = loss + way["penalty"] * sum(penalized(z).sum() for z in seen)
             grads = torch.autograd.grad(loss, learned)
-        before = _vectors(params)
+        before = [*_vectors(params), *(_hidden(params, x, activation) if always else [])]
         for p, g in zip(learned, grads, strict=True):
             p.requires_grad_(False).sub_(lr * g)
-        if way.get("repair") == "always":
-            stepped = _vectors(params)
+        if always:
+            stepped = [*_vectors(params), *_hidden(params, x, activation)]
             repair(params, x, activation)
-            undone.append(_against(before, stepped, _vectors(params)))
+            undone.append(_against(before, stepped, [*_vectors(params), *_hidden(params, x, activation)]))
         if step == steps // 2:
             half = _rms_bias(params)
         if step % every == 0 and not reached.isfinite().all():
@@ -247,9 +248,10 @@ def ended(
         "bias end": _rms_bias(params).tolist(),
     }
     if undone:
-        dot, step_square, correction_square = torch.stack(undone).unbind(1)  # each (steps, R, layers)
-        values["undone"] = (-dot.sum(0) / step_square.sum(0)).tolist()
-        values["cosine"] = (dot / (step_square * correction_square).sqrt()).mean(0).tolist()
+        dot, step, correction = torch.stack(undone).unbind(1)  # each (steps, R, 2 * layers)
+        share, cosine = -dot.sum(0) / step.sum(0), (dot / (step * correction).sqrt()).mean(0)
+        values |= {"undone": share[:, :LAYERS].tolist(), "cosine": cosine[:, :LAYERS].tolist()}
+        values |= {"undone z": share[:, LAYERS:].tolist(), "cosine z": cosine[:, LAYERS:].tolist()}
     return values
 
 
@@ -291,8 +293,13 @@ def _vectors(params: Params) -> list[Tensor]:
     return [torch.cat([params[f"weight{i}"].flatten(1), params[f"bias{i}"].flatten(1)], 1) for i in range(LAYERS)]
 
 
+def _hidden(params: Params, x: Tensor, activation: str) -> list[Tensor]:
+    """Of each hidden layer of a network that is repaired, z for all of x in a row (R, numbers)."""
+    return [z.flatten(1) for z in forward(params, x, lambda i, z: z, activation)[1]]
+
+
 def _against(before: list[Tensor], stepped: list[Tensor], repaired: list[Tensor]) -> Tensor:
-    """(3, R, layers): step times correction, step times step, correction times correction."""
+    """(3, R, rows): step times correction, step times step, correction times correction."""
     rows = []
     for a, b, c in zip(before, stepped, repaired, strict=True):
         step, correction = b - a, c - b
@@ -307,9 +314,10 @@ _HOW = {
 _LIVE = {"seeds": 2, "steps": 6, "every": 3, "gains": {"tanh": 1.0}, "lrs": [0.316]}
 EXPERIMENTS = [
     penalty := Experiment(
-        "fixes-penalty", _penalty, ended, {**_HOW, "penalties": [0.01, 0.1, 1.0, 10.0, 100.0]}, _LIVE
+        "fixes-penalty", _penalty, ended, {**_HOW, "penalties": [0.01, 0.1, 1.0, 10.0, 100.0]},
+        {**_LIVE, "penalties": [1.0]},  # larger ones break the network, which is no number to compare
     ),
     repaired := Experiment("fixes-repair", _repair, ended, _HOW, _LIVE),
     moving := Experiment("fixes-averages", _averages, ended, {**_HOW, "momenta": [0.01, 0.1, 0.5, 1.0]}, _LIVE),
     paths := Experiment("fixes-paths", _paths, ended, _HOW, _LIVE),
-]
+]  # fmt: skip

@@ -72,7 +72,7 @@ def test_the_penalty_by_hand():
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 def test_a_repair_standardizes_every_layer(activation):
-    params, x = fixes.begin(3, activation, 2.0), torch.rand(3, 50, 64, dtype=torch.float64)
+    params, x = fixes.begin(3, 2.0), torch.rand(3, 50, 64, dtype=torch.float64)
     for i in range(fixes.LAYERS):  # as after some training
         params[f"gamma{i}"] += torch.rand_like(params[f"gamma{i}"])
         params[f"beta{i}"] += torch.rand_like(params[f"beta{i}"])
@@ -101,7 +101,7 @@ def test_the_plain_way_is_bnlibs_training():
 
 def test_batch_norm_is_judged_by_the_whole_training_set():
     values = fixes.ended(way={"normalize": "batch"}, lr=0.0, steps=1, **HOW)
-    params = fixes.begin(2, "tanh", 1.5)
+    params = fixes.begin(2, 1.5)
     for seed in range(2):
         digits = load("digits", seed)
         h, judged = torch.tensor(digits.x_train), torch.tensor(digits.x_test)
@@ -111,6 +111,20 @@ def test_batch_norm_is_judged_by_the_whole_training_set():
             h, judged = torch.tanh((z - z.mean(0)) / std), torch.tanh((w - z.mean(0)) / std)
         right = (judged @ params["weight3"][seed].T).argmax(-1).numpy() == digits.y_test
         assert values["test"][seed] == right.mean()
+
+
+def test_moving_averages_are_judged_with_both():
+    values = fixes.ended(way={"normalize": "averages", "momentum": 1.0}, lr=0.3, steps=12, **HOW)
+    cut = fixes.ended(way={"normalize": "batch", "cut": ["mean", "variance"]}, lr=0.3, steps=12, **HOW)
+    assert values["test"] == cut["test"]  # with momentum 1 the training is the same
+    assert values["test averages"] != values["test"]
+    assert "test averages" not in cut
+
+
+def test_shifted_activations_have_other_means():
+    z = torch.tensor([0.0, 2.0], dtype=torch.float64)
+    torch.testing.assert_close(fixes.SHIFTED["sigmoid - 1/2"](z), torch.sigmoid(z) - 0.5)
+    torch.testing.assert_close(fixes.SHIFTED["tanh + 1"](z), torch.tanh(z) + 1)
 
 
 def test_what_is_undone_by_hand():

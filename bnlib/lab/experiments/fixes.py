@@ -214,9 +214,10 @@ def ended(
     Returns
     -------
     values : a number for each seed: "val", "test", "steps_to"; "remains", the rms of z's mean and standard deviation
-        - 1; with moving averages "test averages", judged with them; "bias half" and "bias end", the rms bias of the hidden layers after half of the steps and all. With
-        "always" for each seed a list with a number for each layer: "undone" and "cosine", of the correction against
-        the step, in weights and biases, and "undone z" and "cosine z", in z over the training set
+        - 1; "bias half" and "bias end", the rms bias of the hidden layers after half of the steps and all; with moving
+        averages "test averages", judged with them. With "always" for each seed a list with a number for each layer:
+        "undone" and "cosine", of the correction against the step, in weights and biases, and "undone z" and
+        "cosine z", in z over the training set
     """
     splits = [load("digits", seed) for seed in range(seeds)]
     x, y, x_val, y_val, x_test, y_test = (torch.as_tensor(np.stack(a)) for a in zip(*splits, strict=True))

@@ -34,6 +34,11 @@ class Layout:
         """The number of values behind each mean and each variance."""
         return math.prod(self.view[a] for a in self.axes)
 
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The shape of the means and of the variances: that of the view without the axes."""
+        return tuple(n for axis, n in enumerate(self.view) if axis not in self.axes)
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -96,23 +101,38 @@ def normalize(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float = 
         If x is empty or not floating-point, if fewer than two values share a statistic, if gamma or beta has the
         wrong shape, or if eps is negative.
     """
-    x, gamma, beta = _checked(x, gamma, beta, layout, eps)
-    shape, axes = tuple(x.shape), layout.axes
-    x = x.reshape(layout.view)
+    x, gamma, beta = checked(x, gamma, beta, layout, eps)
+    shape = tuple(x.shape)
+    check_count(shape, layout.count)
+    centred, rough, rest, var = centre(x.reshape(layout.view), layout)
+    y, xhat, rstd = scale(centred, var, gamma, beta, layout, eps)
+    moments = Moments((rough + rest).reshape(layout.kept), var.reshape(layout.kept), layout.count)
+    return y.reshape(shape), Cache(xhat, rstd, gamma, layout, moments, shape)
 
+
+def centre(x: Array, layout: Layout) -> tuple[Array, Array, Array, Array]:
+    """First half of :func:`normalize`: x in the layout's view less its mean, and the statistics, axes at length 1.
+
+    Returns x - mean, the mean as the sum of a rough one and a small rest, and the biased variance.
+    """
+    axes = layout.axes
     rough = x[tuple(slice(1) if axis in axes else slice(None) for axis in range(len(layout.view)))]
     centred = x - rough
     rest = centred.sum(axis=axes, keepdims=True) / layout.count
     centred -= rest  # x - mean
     var = inner(centred, centred, axes) / layout.count  # mean of (x - mean) ** 2
+    return centred, rough, rest, var
+
+
+def scale(
+    centred: Array, var: Array, gamma: Array, beta: Array, layout: Layout, eps: float
+) -> tuple[Array, Array, Array]:
+    """Second half of :func:`normalize`: y and xhat in the layout's view, and rstd. The memory of centred is used up."""
     rstd = (var + eps) ** -0.5
     xhat = times(centred, rstd)
     y = xhat * gamma.reshape(layout.params)
     y += beta.reshape(layout.params)
-
-    kept = [n for axis, n in enumerate(layout.view) if axis not in axes]
-    moments = Moments((rough + rest).reshape(kept), var.reshape(kept), layout.count)
-    return y.reshape(shape), Cache(xhat, rstd, gamma, layout, moments, shape)
+    return y, xhat, rstd
 
 
 def normalize_backward(dy: Array, cache: Cache) -> Grads:
@@ -126,8 +146,18 @@ def normalize_backward(dy: Array, cache: Cache) -> Grads:
     ValueError
         If dy does not have the shape of the x that made the cache.
     """
-    xhat, rstd, gamma, layout, _, shape = cache
     dy = as_array(dy)
+    dgamma, dbeta, dxhat_sum, dxhat_xhat_sum = backward_sums(dy, cache)
+    count = cache.layout.count
+    return Grads(backward_dx(dy, cache, dxhat_sum / count, dxhat_xhat_sum / count), dgamma, dbeta)
+
+
+def backward_sums(dy: Array, cache: Cache) -> tuple[Array, Array, Array, Array]:
+    """First half of :func:`normalize_backward`: dgamma and dbeta, and the sums of dxhat and of dxhat * xhat.
+
+    The sums are over the layout's axes, which stay with length 1; dxhat is gamma * dy.
+    """
+    xhat, _, gamma, layout, _, shape = cache
     if tuple(dy.shape) != shape:
         raise ValueError(f"dy has shape {tuple(dy.shape)}, but y had {shape}: pass the gradient with respect to y")
     axes, shared = layout.axes, tuple(axis for axis, n in enumerate(layout.params) if n == 1)
@@ -136,13 +166,18 @@ def normalize_backward(dy: Array, cache: Cache) -> Grads:
 
     dy_sum, dy_xhat_sum = total(dy, alike), inner(dy, xhat, alike)
     dbeta, dgamma = dy_sum.sum(axis=shared), dy_xhat_sum.sum(axis=shared)
-    mean = inner(gamma_, dy_sum, axes) / layout.count  # of dxhat = gamma * dy
-    along = inner(gamma_, dy_xhat_sum, axes) / layout.count  # mean of dxhat * xhat
+    sums = inner(gamma_, dy_sum, axes), inner(gamma_, dy_xhat_sum, axes)
+    return dgamma.reshape(gamma.shape), dbeta.reshape(gamma.shape), *sums
+
+
+def backward_dx(dy: Array, cache: Cache, mean: Array, along: Array) -> Array:
+    """Second half of :func:`normalize_backward`: dx, from the means of dxhat and of dxhat * xhat ("along" xhat)."""
+    xhat, rstd, gamma, layout, _, shape = cache
+    gamma_, dy = gamma.reshape(layout.params), dy.reshape(layout.view)
     dx = dy * (gamma_ * rstd)  # rstd * (dxhat - mean - xhat * along), the brackets multiplied out
     dx -= mean * rstd
     dx -= xhat * (along * rstd)
-
-    return Grads(dx.reshape(shape), dgamma.reshape(gamma.shape), dbeta.reshape(gamma.shape))
+    return dx.reshape(shape)
 
 
 def batch_layout(shape: tuple[int, ...]) -> Layout:
@@ -233,19 +268,12 @@ def _per_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (1, _channels(shape), *[1] * (len(shape) - 2))
 
 
-def _checked(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float) -> tuple[Array, Array, Array]:
+def checked(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float) -> tuple[Array, Array, Array]:
     """Return x, gamma and beta as arrays of x's dtype, or a ValueError that says what to mend."""
     x = as_array(x)
     shape = tuple(x.shape)
     if "float" not in str(x.dtype):
         raise ValueError(f"x of shape {shape} holds {x.dtype}, but means are fractions: convert it to float first")
-    if math.prod(shape) == 0:
-        raise ValueError(f"x of shape {shape} is empty: there is nothing to take a mean of")
-    if layout.count < 2:
-        raise ValueError(
-            f"x of shape {shape} leaves {layout.count} value per statistic, whose variance is 0: "
-            "give at least two (a larger batch, more positions, or fewer groups)"
-        )
     if not eps >= 0:
         raise ValueError(f"eps is {eps}, but it keeps a root away from zero: pass 0 or a small positive number")
     gamma, beta = of_dtype(x, gamma), of_dtype(x, beta)
@@ -256,3 +284,14 @@ def _checked(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float) ->
                 f"{math.prod(layout.params)} values, in the same shape for gamma and beta"
             )
     return x, gamma, beta
+
+
+def check_count(shape: tuple[int, ...], count: int) -> None:
+    """Raise a ValueError if x of this shape is empty, or leaves fewer than two values per statistic."""
+    if math.prod(shape) == 0:
+        raise ValueError(f"x of shape {shape} is empty: there is nothing to take a mean of")
+    if count < 2:
+        raise ValueError(
+            f"x of shape {shape} leaves {count} value per statistic, whose variance is 0: "
+            "give at least two (a larger batch, more positions, or fewer groups)"
+        )

@@ -1,0 +1,474 @@
+"""Batch norm over several processes: every rank normalizes its part by the statistics of all parts together.
+
+:func:`synchronized` is the transform, :class:`SyncBatchNorm` a layer for networks, and :func:`launch` starts the
+processes. On CPU the ranks talk through gloo. On CUDA they do through nccl: the same lines, but no test of ours has
+run them there.
+"""
+
+import os
+import pickle
+import signal
+import socket
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.autograd.function import once_differentiable
+
+from bnlib.lab.bridge import normalized
+from bnlib.norms import (
+    Cache,
+    Layout,
+    Moments,
+    backward_dx,
+    backward_sums,
+    batch_layout,
+    centre,
+    check_count,
+    checked,
+    scale,
+)
+from bnlib.running import RunningStats, batch_norm_inference, pooled
+
+START = 300.0  # seconds that the processes may take to import what they need, on a busy machine
+GRACE = 0.5  # seconds in which a rank's death may come to light after its consequences in other ranks
+Group = dist.ProcessGroup
+
+
+class _Synchronized(torch.autograd.Function):
+    """The halves of bnlib's forward and backward pass, with the ranks' exchange between them."""
+
+    @staticmethod
+    def forward(
+        x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: float, group: Group | None
+    ) -> tuple[Any, ...]:
+        x, gamma, beta = checked(x, gamma, beta, layout, eps)
+        shape, view = tuple(x.shape), x.reshape(layout.view)
+        ones = [1 if axis in layout.axes else n for axis, n in enumerate(layout.view)]
+        if layout.count:
+            centred, rough, rest, var = centre(view, layout)
+            mean = rough.double() + rest.double()  # in float32 this sum would lose the digits that centred has kept
+        else:  # the others are told, so that all raise
+            centred, mean, var = view, view.new_zeros(ones, dtype=torch.double), view.new_zeros(ones)
+
+        moments = _pooled_over_ranks(Moments(mean.reshape(layout.kept), var.reshape(layout.kept), layout.count), group)
+        check_count(shape, moments.count)
+        centred += (mean - moments.mean.reshape(ones)).to(x.dtype)  # x - mean of all
+        mean, var = moments.mean.to(x.dtype), moments.var.to(x.dtype)
+        y, xhat, rstd = scale(centred, var.reshape(ones), gamma, beta, layout, eps)
+        return y.reshape(shape), xhat, rstd, mean, var, moments.count
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        _, gamma, _, ctx.layout, _, ctx.group = inputs
+        y, xhat, rstd, mean, var, ctx.count = output
+        ctx.mark_non_differentiable(xhat, rstd, mean, var)
+        ctx.save_for_backward(xhat, rstd, gamma, mean, var)
+        ctx.shape = tuple(y.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Any, ...]:  # type: ignore[override]
+        xhat, rstd, gamma, mean, var = ctx.saved_tensors
+        cache = Cache(xhat, rstd, gamma.to(xhat.dtype), ctx.layout, Moments(mean, var, ctx.count), ctx.shape)
+        dgamma, dbeta, *sums = backward_sums(dy, cache)
+        dx = None
+        if ctx.needs_input_grad[0]:
+            both = torch.stack(sums)
+            dist.all_reduce(both, group=ctx.group)
+            mean_dxhat, along = both / ctx.count
+            dx = backward_dx(dy, cache, mean_dxhat, along)
+        return dx, dgamma, dbeta, None, None, None
+
+
+def _pooled_over_ranks(own: Moments, group: Group | None) -> Moments:
+    """The moments of all ranks' values together: one message from each rank to each, of count, mean and M2.
+
+    All ranks pool the same numbers in the same order, so their statistics are equal to the last bit.
+    """
+    message = torch.cat([own.mean.new_tensor([own.count]), own.mean.flatten(), own.count * own.var.double().flatten()])
+    messages = [torch.empty_like(message) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(messages, message, group=group)
+    shards = []
+    for rank, message in zip(dist.get_process_group_ranks(group), messages, strict=True):
+        count, (mean, m2) = int(message[0]), message[1:].reshape(2, *own.mean.shape)
+        if not count:
+            raise ValueError(f"rank {rank} holds no values: give every rank at least one example")
+        shards.append(Moments(mean, m2 / count, count))
+    return pooled(*shards)
+
+
+def synchronized(
+    x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: float = 1e-5, group: Group | None = None
+) -> tuple[Tensor, Cache]:
+    """Like :func:`bnlib.lab.bridge.normalized`, but by the statistics of all ranks' values together.
+
+    Forward, each rank sends the count, the mean and M2 = count * variance of its own values, which are pooled as in
+    :cite:`chan1982updating`; backward, the sums of dxhat and of dxhat * xhat are added up over the ranks. The ranks may
+    hold different numbers of examples, but of equally many channels. All ranks of the group must call it, and
+    differentiate through it, in the same order.
+
+    Parameters
+    ----------
+    x : tensor of floats whose size is that of ``layout.view``: this rank's part
+    gamma, beta : tensors with as many values as ``layout.params``, equal in all ranks
+    layout : of this rank's part; its axes must hold the one along which the batch is divided
+    eps : added to the variance
+    group : the ranks that share statistics; None for all
+
+    Returns
+    -------
+    y : tensor of x's shape and dtype. The gradient of x is that of the sum of all ranks' losses; gamma and beta get
+        this rank's share of it, and the sum over the ranks is theirs
+    cache : ``cache.moments`` are the pooled ones, the same in all ranks, with the count of all. Not for
+        :func:`bnlib.norms.normalize_backward`, which knows of one process only
+
+    Raises
+    ------
+    RuntimeError
+        If this process belongs to no process group.
+    ValueError
+        As :func:`bnlib.norms.normalize`, but for the number of values, which counts over all ranks; in every rank, if
+        one of them holds no values.
+    """
+    if not dist.is_initialized():
+        raise RuntimeError(
+            "this process belongs to no process group, so there is nobody to share statistics with: "
+            "start the ranks with bnlib.lab.distributed.launch, or call torch.distributed.init_process_group first"
+        )
+    y, xhat, rstd, mean, var, count = _Synchronized.apply(x, gamma, beta, layout, eps, group)
+    return y, Cache(xhat, rstd, gamma, layout, Moments(mean, var, count), tuple(x.shape))
+
+
+class SyncBatchNorm(nn.Module):
+    """Batch norm over the batches of all ranks, for x (N, C), (N, C, L) or (N, C, H, W).
+
+    In training mode x is :func:`synchronized`, and the running statistics are updated as PyTorch's are: with the
+    variance made unbiased, here by the count of all ranks. In evaluation mode the running statistics are used, and no
+    process group is needed. Parameters and buffers have the names of ``torch.nn.BatchNorm2d``.
+
+    ``DistributedDataParallel`` divides the sum of the ranks' gradients by their number R. So for the gradient of the
+    mean loss over all N examples a rank's own loss must be ``R / N`` times the sum over its examples, which is the mean
+    over them if all ranks have equally many.
+
+    Parameters
+    ----------
+    channels : C
+    eps : added to the variance
+    momentum : the weight of the newest batch; None for the cumulative average
+
+    Raises
+    ------
+    RuntimeError
+        In training mode, if this process belongs to no process group.
+    ValueError
+        If x has another rank or number of channels, or is no tensor of floats; else as :func:`synchronized`.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
+        super().__init__()
+        self.channels, self.eps, self.momentum = channels, eps, momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize x, and in training mode update the buffers."""
+        if x.dim() not in (2, 3, 4) or x.shape[1] != self.channels:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}, but this layer has {self.channels} channels: "
+                f"(N, {self.channels}), (N, {self.channels}, L) or (N, {self.channels}, H, W) is needed"
+            )
+        steps = int(self.num_batches_tracked) if self.momentum is None else 0  # else it would only wait for a GPU
+        stats = RunningStats(self.running_mean, self.running_var, steps, self.momentum)
+        if not self.training:
+            return batch_norm_inference(x, self.weight, self.bias, stats, self.eps)
+        y, cache = synchronized(x, self.weight, self.bias, batch_layout(tuple(x.shape)), self.eps)
+        stats = stats.update(cache.moments)
+        self.running_mean.copy_(stats.mean)
+        self.running_var.copy_(stats.var)
+        self.num_batches_tracked += 1
+        return y
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets when the layer is printed."""
+        return f"{self.channels}, eps={self.eps}, momentum={self.momentum}"
+
+
+def convert(module: nn.Module) -> nn.Module:
+    """Replace each ``torch.nn.BatchNorm1d`` and ``BatchNorm2d`` in a network by :class:`SyncBatchNorm`.
+
+    Weights and running statistics are kept, as the same tensors, so an optimizer stays valid. The network is changed in
+    place, and returned; if it is itself such a layer, its replacement is.
+
+    Raises
+    ------
+    ValueError
+        If a layer was made with ``affine=False`` or ``track_running_stats=False``.
+    """
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        if module.weight is None or module.bias is None or module.running_mean is None:
+            raise ValueError(f"{module} has no weights or no running statistics: only layers with both are replaced")
+        new = SyncBatchNorm(module.num_features, module.eps, module.momentum).train(module.training)
+        for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            setattr(new, name, getattr(module, name))
+        return new
+    for name, child in module.named_children():
+        setattr(module, name, convert(child))
+    return module
+
+
+class Shard(NamedTuple):
+    """What :func:`shard_step` returns: this rank's y and dx, and what all ranks share, or should."""
+
+    y: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    dx: Tensor
+    dweight: Tensor
+    dgamma: Tensor
+    dbeta: Tensor
+
+
+def shard_step(
+    rank: int,
+    x_parts: Sequence[Tensor],
+    weight: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    dy_parts: Sequence[Tensor],
+    sync: bool,
+) -> Shard:
+    """One pass forward and backward through ``batch_norm(x @ weight.T)``, on this rank's part of a batch.
+
+    To be called by :func:`launch`; or alone, outside of any process group, with rank 0, the whole batch as the only
+    part and ``sync=False``, for the result that synchronized ranks should have.
+
+    Parameters
+    ----------
+    rank : whose parts to take
+    x_parts, dy_parts : for each rank, x (N, features) and the gradient of the loss with respect to y (N, units)
+    weight, gamma, beta : (units, features), (units,) and (units,)
+    sync : whether the statistics are those of all ranks, or each rank's own
+
+    Returns
+    -------
+    shard : y and dx of this rank's part; the running statistics after this batch, from mean 0 and variance 1 with
+        momentum 0.1; the gradients of weight, gamma and beta, added up over the ranks
+    """
+    x = x_parts[rank].detach().requires_grad_()
+    weight, gamma, beta = (p.detach().requires_grad_() for p in (weight, gamma, beta))
+    z = x @ weight.T
+    norm = synchronized if sync else normalized
+    y, cache = norm(z, gamma, beta, batch_layout(tuple(z.shape)))
+    stats = RunningStats(torch.zeros_like(gamma), torch.ones_like(gamma)).update(cache.moments)
+    dx, *grads = torch.autograd.grad(y, [x, weight, gamma, beta], dy_parts[rank])
+    if dist.is_initialized():
+        for grad in grads:
+            dist.all_reduce(grad)
+    return Shard(y.detach(), stats.mean, stats.var, dx, *grads)
+
+
+def launch(function: Callable[..., Any], ranks: int, *args: Any, timeout: float = 60.0) -> list[Any]:
+    """Call ``function(rank, *args)`` in so many new processes, which form a process group, and collect the results.
+
+    The processes are started by "spawn", which imports the function anew: it must stand at the top of a module, not in
+    a notebook. They talk through gloo, on this machine alone, and compute with one thread each. Where there are as many
+    GPUs as ranks, tensors on them go through nccl instead, and rank r has device r as its current one (not tested).
+
+    If a rank raises or dies, or if they have not all returned in time, all are ended before the error is raised. Should
+    this process be gone by then, a rank that waits for another gives up after the time-out by itself.
+
+    Parameters
+    ----------
+    function : importable; its results and ``args`` can be pickled
+    ranks : how many processes
+    timeout : seconds that the function may take, counted from when all processes are up (which takes some seconds);
+        and that a rank waits for the others in a collective call
+
+    Returns
+    -------
+    results : what the function returned, in the order of the ranks
+
+    Raises
+    ------
+    RuntimeError
+        If a rank raises or dies, with its number and the exception, the signal or the exit code; or if ranks do not end
+        in time. A rank's traceback is added to an exception's as a note.
+    ValueError
+        If there is no rank, if the time-out is not positive, or if the function or its arguments cannot be pickled.
+    """
+    if ranks < 1 or not timeout > 0:
+        raise ValueError(f"{ranks} ranks in {timeout} s: at least one rank and a positive time-out are needed")
+    try:
+        call = pickle.dumps((function, args))  # here, because multiprocessing would share the memory of tensors
+    except Exception as error:
+        raise ValueError(
+            f"{function} or its arguments cannot be sent to another process ({error}): "
+            "define the function at the top of a module that can be imported"
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        team = _Team(ranks, call, timeout, str(Path(folder, "store")))
+        try:
+            team.hear(START, "had not started")
+            team.say("go")
+            results = team.hear(timeout, "had not finished")
+            team.say("leave")  # only now: a rank that leaves would break off what others still receive
+            team.join()
+            return [pickle.loads(result) for result in results]
+        finally:
+            team.end()
+
+
+class _Team:
+    """The processes of one launch, and a pipe to each."""
+
+    def __init__(self, ranks: int, call: bytes, timeout: float, store: str) -> None:
+        context = get_context("spawn")
+        self.pipes: list[Connection] = []
+        self.processes: list[BaseProcess] = []
+        try:
+            for rank in range(ranks):
+                here, there = context.Pipe()
+                process = context.Process(target=_member, args=(rank, ranks, there, call, timeout, store), daemon=True)
+                self.pipes.append(here)
+                process.start()
+                self.processes.append(process)
+                there.close()  # then a rank's death ends its pipe
+        except BaseException:
+            self.end()
+            raise
+
+    def say(self, word: str) -> None:
+        """Send a word to all; who has died meanwhile is found by the next hear."""
+        for pipe in self.pipes:
+            try:
+                pipe.send(word)
+            except OSError:
+                continue
+
+    def hear(self, timeout: float, late: str) -> list[bytes]:
+        """The next message of each rank, or a RuntimeError with the first cause why there is none."""
+        heard: dict[int, bytes] = {}
+        raised: dict[int, tuple[float, str, str]] = {}
+        dead: list[int] = []
+        deadline = time.monotonic() + timeout
+        while len(heard) < len(self.pipes):
+            waiting = {self.pipes[r]: r for r in range(len(self.pipes)) if r not in {*heard, *raised, *dead}}
+            ready = wait(list(waiting), max(0.0, deadline - time.monotonic()))
+            for pipe in ready:
+                rank = waiting[pipe]  # type: ignore[index]
+                try:
+                    kind, content = self.pipes[rank].recv()
+                except (EOFError, OSError):
+                    dead.append(rank)
+                    continue
+                if kind == "raised":
+                    raised[rank] = content
+                else:
+                    heard[rank] = content
+            if dead:  # a rank that left nothing is the cause of what the others say
+                raise RuntimeError(f"{self._name(dead[0])} {self._end_of(dead[0])}{self._rest()}")
+            if raised and not ready:
+                break
+            if raised:  # others may say more, or have died before
+                deadline = min(deadline, time.monotonic() + GRACE)
+            elif not ready:
+                missing = [rank for rank in range(len(self.pipes)) if rank not in heard]
+                raise RuntimeError(
+                    f"{', '.join(self._name(rank) for rank in missing)} {late} after {timeout:g} s, and all ranks were "
+                    "stopped: a rank hangs, or waits in a collective call (an all-reduce, a backward pass) that "
+                    "another does not make"
+                )
+        if raised:
+            rank = min(raised, key=lambda r: raised[r][0])
+            _, line, trace = raised[rank]
+            error = RuntimeError(f"{self._name(rank)} raised {line}{self._rest()}")
+            error.add_note(trace)
+            raise error
+        return [heard[rank] for rank in range(len(self.pipes))]
+
+    def join(self) -> None:
+        """Wait until all have left by themselves."""
+        for process in self.processes:
+            process.join(10)
+
+    def end(self) -> None:
+        """Leave no process behind, whatever it does."""
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.join()
+            process.close()
+        for pipe in self.pipes:
+            pipe.close()
+
+    def _name(self, rank: int) -> str:
+        return f"rank {rank} of {len(self.pipes)}"
+
+    def _rest(self) -> str:
+        return "; the other ranks were stopped" if len(self.pipes) > 1 else ""
+
+    def _end_of(self, rank: int) -> str:
+        process = self.processes[rank]
+        process.join(10)  # its pipe may end before it does
+        code = process.exitcode
+        if code is not None and code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"died with exit code {code}"
+
+
+def _member(rank: int, ranks: int, pipe: Connection, call: bytes, timeout: float, store: str) -> None:
+    """The life of one rank: its work, its message to the launching process, and no end before it is told to."""
+    try:
+        message = "returned", _work(rank, ranks, pipe, call, timeout, store)
+    except BaseException as error:
+        trace = "".join(traceback.format_exception(error))
+        message = "raised", (time.time(), f"{type(error).__name__}: {error}", trace)
+    try:
+        pipe.send(message)
+        pipe.recv()  # the end of a rank that raised would make the others raise, and hide the cause
+    except (EOFError, OSError):  # the launching process is gone
+        os._exit(1)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _work(rank: int, ranks: int, pipe: Connection, call: bytes, timeout: float, store: str) -> bytes:
+    """Meet the other ranks and call the function."""
+    function, args = pickle.loads(call)
+    torch.set_num_threads(1)
+    pipe.send(("ready", b""))
+    pipe.recv()
+    loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    if loopback:  # the ranks share a machine: no name to look up, no port open to others
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
+    backend = "gloo"
+    if dist.is_nccl_available() and torch.cuda.device_count() >= ranks:
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(rank)
+    dist.init_process_group(
+        backend,
+        store=dist.FileStore(store, ranks),  # pyright: ignore[reportPrivateImportUsage]
+        rank=rank,
+        world_size=ranks,
+        timeout=timedelta(seconds=timeout),
+    )
+    return pickle.dumps(function(rank, *args))

@@ -1,0 +1,321 @@
+"""Ranks in real processes have the statistics and gradients of one process with the whole batch, and end together."""
+
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ranks
+import torch
+from ranks import Case, Done, Passed, Trained, Work
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from bnlib.lab.distributed import SyncBatchNorm, convert, launch, shard_step, synchronized
+from bnlib.norms import batch_layout
+
+N = 23
+SIZES = {2: [16, 7], 4: [9, 1, 8, 5]}
+LARGEST = {torch.float64: 1e-12, torch.float32: 1e-5}  # error, relative to the largest value
+
+
+def work(count: int) -> Work:
+    """The same batches, whatever the number of ranks."""
+    generator = torch.Generator().manual_seed(7)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    def case(*shape: int, scale: float = 2, shift: float = 3) -> Case:
+        x = shift * random(shape[1]).reshape(-1, *[1] * (len(shape) - 2)) + scale * random(*shape)
+        return Case(x, 1 + random(shape[1]), random(shape[1]), random(*shape), SIZES[count])
+
+    cases = {
+        "vectors": case(N, 4),
+        "sequences": case(N, 2, 5),
+        "images": case(N, 3, 2, 4)._replace(eps=0.1),
+        "far from zero": case(N, 3, shift=1e4, scale=1),
+        "another axis": Case(
+            random(2, N, 3), random(2, 1, 3), random(2, 1, 3), random(2, N, 3), sizes=SIZES[count], axis=1
+        ),
+    }
+    drift = random(N, 4)
+    cases["parts that differ"] = cases["vectors"]._replace(x=drift + 5 * torch.arange(N)[:, None])
+    for name in ("images", "far from zero"):
+        *tensors, sizes, axis, eps = cases[name]
+        x, gamma, beta, dy = (t.float() for t in tensors)
+        cases[f"{name}, float32"] = Case(x, gamma, beta, dy, sizes, axis, eps)
+    x, dy, sizes = random(N, 6), random(N, 5), SIZES[count]
+    parts = sizes if count == 2 else [8, 5, 7, 3]  # without synchronization each rank needs two examples
+    step = (x.split(parts), random(5, 6), random(5), random(5), dy.split(parts))
+    images = tuple(k + (1 + k) * random(N, 3, 2, 2) for k in range(3))
+    return Work(cases, step, images, random(N, 6), random(N, 2), sizes)
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def done(request: pytest.FixtureRequest) -> tuple[Work, list[Done]]:
+    given = work(request.param)
+    return given, launch(ranks.everything, request.param, given, timeout=120)
+
+
+def assert_equal(got: Tensor, want: Tensor) -> None:
+    assert got.shape == want.shape
+    assert (got.double() - want.double()).abs().max() <= LARGEST.get(got.dtype, 0) * want.abs().max()
+
+
+def whole(case: Case) -> Passed:
+    """One process with the whole batch, by torch's own batch norm in float64."""
+    x, gamma, beta, dy = (t.double() for t in (case.x, case.gamma, case.beta, case.dy))
+    leaves = [t.requires_grad_() for t in (x, gamma, beta)]
+    axes = case.layout(x).axes
+    if case.axis == 0:
+        y = nn.functional.batch_norm(x, None, None, gamma, beta, True, eps=case.eps)
+    else:
+        var, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+        y = gamma * (x - mean) / (var + case.eps).sqrt() + beta
+    var, mean = torch.var_mean(x.detach(), axes, correction=0)
+    return Passed(y.detach(), mean, var, x.numel() // mean.numel(), *torch.autograd.grad(y, leaves, dy))
+
+
+@pytest.mark.parametrize("name", work(2).cases)
+def test_outputs_moments_and_gradients_are_those_of_the_whole_batch(done, name: str):
+    given, results = done
+    case, parts = given.cases[name], [result.passed[name] for result in results]
+    want = whole(case)
+    assert_equal(torch.cat([p.y for p in parts], case.axis), want.y)
+    assert_equal(torch.cat([p.dx for p in parts], case.axis), want.dx)
+    assert_equal(torch.stack([p.dgamma for p in parts]).sum(0), want.dgamma)
+    assert_equal(torch.stack([p.dbeta for p in parts]).sum(0), want.dbeta)
+    for p in parts:
+        assert_equal(p.mean, want.mean)
+        assert_equal(p.var, want.var)
+        assert p.values == want.values
+        assert {t.dtype for t in (p.y, p.mean, p.var, p.dx, p.dgamma, p.dbeta)} == {case.x.dtype}
+
+
+def test_all_ranks_have_the_same_statistics_to_the_last_bit(done):
+    given, results = done
+    for name in given.cases:
+        first, *others = (result.passed[name] for result in results)
+        assert all(torch.equal(o.mean, first.mean) and torch.equal(o.var, first.var) for o in others)
+
+
+def test_a_step_of_the_shards_is_that_of_the_whole_batch(done):
+    given, results = done
+    x_parts, weight, gamma, beta, dy_parts = given.step
+    leaves = [t.clone().requires_grad_() for t in (torch.cat(x_parts), weight, gamma, beta)]
+    x, weight, gamma, beta = leaves
+    mean, var = torch.zeros(5, dtype=torch.float64), torch.ones(5, dtype=torch.float64)
+    y = nn.functional.batch_norm(x @ weight.T, mean, var, gamma, beta, True)
+    dx, *grads = torch.autograd.grad(y, leaves, torch.cat(dy_parts))
+    assert_equal(torch.cat([result.step.y for result in results]), y.detach())
+    assert_equal(torch.cat([result.step.dx for result in results]), dx)
+    for result in results:
+        for got, want in zip(result.step[1:3] + result.step[4:], (mean, var, *grads), strict=True):
+            assert_equal(got, want)
+
+
+def test_outside_of_any_group_a_step_takes_the_whole_batch(done):
+    given, results = done
+    x_parts, weight, gamma, beta, dy_parts = given.step
+    alone = shard_step(0, [torch.cat(x_parts)], weight, gamma, beta, [torch.cat(dy_parts)], sync=False)
+    assert_equal(torch.cat([result.step.dx for result in results]), alone.dx)
+    for got, want in zip(results[0].step[1:3] + results[0].step[4:], alone[1:3] + alone[4:], strict=True):
+        assert_equal(got, want)
+
+
+def test_without_synchronization_the_ranks_differ(done):
+    _, results = done
+    for rank, result in enumerate(results[1:], 1):
+        assert (result.alone.running_mean - results[0].alone.running_mean).abs().max() > 1e-3, rank
+    together, alone = results[0].step, results[0].alone
+    for name in ("y", "running_mean", "running_var", "dx", "dweight", "dgamma"):
+        assert (getattr(together, name) - getattr(alone, name)).abs().max() > 1e-3, name
+    assert_equal(alone.dbeta, together.dbeta)  # the sum of dy, whatever the statistics
+    assert torch.equal(alone.dweight, results[1].alone.dweight)  # added up over the ranks
+
+
+@pytest.mark.parametrize("momentum", [0.3, None])
+def test_running_statistics_are_those_of_torch_on_the_whole_batch(done, momentum: float | None):
+    given, results = done
+    norm = nn.BatchNorm2d(3, momentum=momentum).double()
+    for x in given.images:
+        norm(x)
+    for result in results:
+        assert_same_state(result.layers[momentum], norm, given.images[0])
+
+
+def test_a_network_under_ddp_takes_the_steps_of_one_process(done):
+    given, results = done
+    if len(results) == 4:
+        assert [result.network for result in results] == [None] * 4
+        return
+    model = ranks.network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for _ in range(3):
+        loss = mse_loss(model(given.inputs), given.targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[2] < losses[0]
+    assert torch.tensor([r.network.losses for r in results]).mean(0).tolist() == pytest.approx(losses, rel=1e-6)
+    for result in results:
+        assert_same_state(result.network, model, given.inputs)
+
+
+def assert_same_state(got: Trained, model: nn.Module, x: Tensor) -> None:
+    want = model.state_dict()
+    assert got.state.keys() == want.keys()
+    for name, tensor in want.items():
+        assert_equal(got.state[name], tensor)
+    assert_equal(got.judged, model.eval()(x).detach())
+
+
+def test_data_without_a_gradient_leave_those_of_gamma_and_beta(done):
+    given, results = done
+    _, *_, dgamma, dbeta = whole(given.cases["vectors"])
+    for got, want in zip(zip(*(result.constant for result in results), strict=True), (dgamma, dbeta), strict=True):
+        assert_equal(torch.stack(got).sum(0), want)
+
+
+def test_a_group_shares_among_its_own_ranks(done):
+    given, results = done
+    if len(results) == 2:
+        assert [result.pairs for result in results] == [None, None]
+        return
+    want = whole(given.cases["vectors"])
+    for a, b in (results[:2], results[2:]):
+        assert_equal(torch.cat([a.pairs.y, b.pairs.y]), want.y)
+        assert_equal(torch.cat([a.pairs.dx, b.pairs.dx]), want.dx)
+        assert a.pairs.values == want.values
+
+
+def test_bad_input_is_named_in_the_rank(done):
+    _, results = done
+    for said in (result.errors for result in results):
+        assert "x has shape (5, 4), but this layer has 3 channels" in said["channels"]
+        assert "x has shape (3,), but this layer has 3 channels" in said["axes"]
+        assert "holds torch.int64" in said["integers"]
+        assert "gamma has shape (4,)" in said["gamma"]
+        assert "eps is -1.0" in said["eps"]
+        assert said["empty"] == "ValueError: rank 1 holds no values: give every rank at least one example"
+        assert "differentiate twice" in said["twice"]
+
+
+def test_a_rank_computes_with_one_thread(done):
+    assert [result.threads for result in done[1]] == [1] * len(done[1])
+
+
+def assert_gone(folder: Path) -> None:
+    """No rank is left, not even as a zombie, to which a signal could still be sent."""
+    assert multiprocessing.active_children() == []
+    for rank in range(2):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((folder / f"{rank}").read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "timeout", "message"),
+    [
+        ("exits", 30.0, "rank 1 of 2 died with exit code 3; the other ranks were stopped"),
+        ("raises", 30.0, "rank 1 of 2 raised ValueError: this rank's data are missing; the other ranks were stopped"),
+        ("both raise", 30.0, "rank 1 of 2 raised ValueError: rank 1 is the cause"),
+        ("hangs", 3.0, "rank 0 of 2, rank 1 of 2 had not finished after 3 s, and all ranks were stopped: a rank hangs"),
+    ],
+)
+def test_the_fate_of_one_rank_ends_all(tmp_path, capfd, how: str, timeout: float, message: str):
+    with pytest.raises(RuntimeError, match=f"^{re.escape(message)}") as caught:
+        launch(ranks.fate, 2, str(tmp_path), how, timeout=timeout)
+    took = time.time() - (tmp_path / "1").stat().st_mtime  # since the rank began, without the start of the processes
+    assert took < (timeout + 3 if how == "hangs" else 10)
+    assert_gone(tmp_path)
+    if how == "raises":
+        (note,) = caught.value.__notes__
+        assert note.splitlines()[-1] == "ValueError: this rank's data are missing"
+        assert "in fate" in note
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_rank_gives_up_by_itself_when_the_launching_process_is_gone(tmp_path):
+    call = f"launch(ranks.fate, 2, {str(tmp_path)!r}, 'hangs', timeout=4)"
+    code = f"import ranks; from bnlib.lab.distributed import launch; {call}"
+    here = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    with (tmp_path / "stderr").open("w") as stderr:
+        parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": here}, stderr=stderr)
+        wait_for(tmp_path / "1", 60)
+        wait_for(tmp_path / "0", 60)
+        began = time.monotonic()
+        parent.kill()
+        parent.wait()
+    wait_for(tmp_path / "error", 30)
+    took = time.monotonic() - began
+    os.kill(int((tmp_path / "1").read_text()), signal.SIGKILL)  # it only sleeps
+    assert took < 4 + 3
+    assert "Timed out waiting 4000ms" in (tmp_path / "error").read_text()
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+def wait_for(path: Path, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path.name} did not come within {seconds} s"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [("killed", "rank 0 of 1 was killed by SIGKILL"), ("returns", "rank 0 of 1 raised .*: .*pickle")],
+)
+def test_a_single_rank(how: str, message: str):
+    with pytest.raises(RuntimeError, match=message):
+        launch(ranks.alone, 1, how)
+
+
+def test_what_cannot_be_launched():
+    with pytest.raises(ValueError, match="define the function at the top of a module"):
+        launch(lambda rank: rank, 2)
+    with pytest.raises(ValueError, match="0 ranks"):
+        launch(ranks.alone, 0, "killed")
+    with pytest.raises(ValueError, match="in 0 s"):
+        launch(ranks.alone, 1, "killed", timeout=0)
+
+
+def test_without_a_group_the_error_names_the_remedy():
+    x, one = torch.randn(5, 3), torch.ones(3)
+    for attempt in (
+        lambda: synchronized(x, one, one, batch_layout((5, 3))),
+        lambda: SyncBatchNorm(3)(x),
+    ):
+        with pytest.raises(RuntimeError, match=r"distributed\.launch, or call torch\.distributed\.init_process_group"):
+            attempt()
+
+
+def test_a_converted_network_keeps_what_it_has_learned():
+    model = ranks.network()
+    x = torch.randn(9, 6, dtype=torch.float64)
+    model(x)
+    before, names, parameters = model.eval()(x), list(model.state_dict()), list(model.parameters())
+    assert convert(model) is model
+    assert [type(m) for m in model if not isinstance(m, nn.Linear | nn.Tanh)] == [SyncBatchNorm] * 2
+    assert_equal(model(x).detach(), before.detach())
+    assert list(model.state_dict()) == names
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    assert not model[1].training
+
+
+def test_what_convert_takes_and_leaves():
+    images, volumes = nn.BatchNorm2d(3, eps=0.5, momentum=None), nn.BatchNorm3d(3)
+    new = convert(images)
+    assert isinstance(new, SyncBatchNorm)
+    assert (new.eps, new.momentum, new.training) == (0.5, None, True)
+    assert convert(volumes) is volumes
+    for bad in (nn.BatchNorm1d(3, affine=False), nn.BatchNorm1d(3, track_running_stats=False)):
+        with pytest.raises(ValueError, match="no weights or no running statistics"):
+            convert(nn.Sequential(bad))

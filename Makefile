@@ -102,9 +102,10 @@ portability: $(VENV)/.stamp-dev  ## compare the chapters' outputs with those of 
 lab: $(VENV)/.stamp-dev  ## open JupyterLab on the chapters
 	$(BIN)/jupyter lab --notebook-dir=chapters
 
-bench: $(VENV)/.stamp-dev  ## measure bnlib's speed against PyTorch's: norms, and replicas trained together
+bench: $(VENV)/.stamp-dev  ## measure bnlib's speed against PyTorch's: norms, replicas trained together, and folding
 	$(BIN)/python benchmarks/norms.py
 	$(BIN)/python benchmarks/replicas.py
+	$(BIN)/python benchmarks/folding.py
 
 clean:  ## remove what was built (ALL=1: the installed tools too)
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis chapters/.ipynb_checkpoints

@@ -36,7 +36,7 @@ class Layout:
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """The shape of the means and of the variances: that of the view without the axes."""
+        """The shape of the means and of the variances, which is that of the view without the axes."""
         return tuple(n for axis, n in enumerate(self.view) if axis not in self.axes)
 
 

@@ -42,7 +42,7 @@ from bnlib.running import RunningStats, batch_norm_inference, pooled
 
 START = 300.0  # seconds that the processes may take to import what they need, on a busy machine
 GRACE = 0.5  # seconds in which a rank's death may come to light after its consequences in other ranks
-Group = dist.ProcessGroup
+Group = dist.ProcessGroup  # quoted in unions: the site is built without torch, whose stand-in knows no |
 
 
 class _Synchronized(torch.autograd.Function):
@@ -50,7 +50,7 @@ class _Synchronized(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: float, group: Group | None
+        x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: float, group: "Group | None"
     ) -> tuple[Any, ...]:
         x, gamma, beta = checked(x, gamma, beta, layout, eps)
         shape, view = tuple(x.shape), x.reshape(layout.view)
@@ -91,7 +91,7 @@ class _Synchronized(torch.autograd.Function):
         return dx, dgamma, dbeta, None, None, None
 
 
-def _pooled_over_ranks(own: Moments, group: Group | None) -> Moments:
+def _pooled_over_ranks(own: Moments, group: "Group | None") -> Moments:
     """The moments of all ranks' values together: one message from each rank to each, of count, mean and M2.
 
     All ranks pool the same numbers in the same order, so their statistics are equal to the last bit.
@@ -109,7 +109,7 @@ def _pooled_over_ranks(own: Moments, group: Group | None) -> Moments:
 
 
 def synchronized(
-    x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: float = 1e-5, group: Group | None = None
+    x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: float = 1e-5, group: "Group | None" = None
 ) -> tuple[Tensor, Cache]:
     """Like :func:`bnlib.lab.bridge.normalized`, but by the statistics of all ranks' values together.
 

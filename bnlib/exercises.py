@@ -51,6 +51,10 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
       dy (N, C) the mean loss's gradient with respect to y
     - ``"08-adam"``: ``f(gamma, grads, lr, beta1, beta2, eps) -> (gamma_new, m, v)``, grads of shape (T, C), a row for
       each step; m and v, of shape (C,), are not corrected
+    - ``"09-running"``: ``f(means, vars, n, momentum) -> (mean, var)``, means and vars of shape (T, C), a row for each
+      batch of n examples, vars biased; PyTorch's running statistics after them, from mean 0 and variance 1
+    - ``"09-fold"``: ``f(W, b, gamma, beta, mean, var, eps) -> (W_new, b_new)``, W of shape (D, C), the others (C,)
+    - ``"10-pool"``: ``f(counts, means, vars) -> (mean, var)``, counts of shape (S,), means and vars (S, C)
 
     gamma, beta and their gradients are (C,); eps, lr, beta1 and beta2 are numbers. Arguments are NumPy arrays, passed
     by position; outputs may be arrays, torch tensors or lists. Right is what agrees to 1e-6 of an output's largest

@@ -14,6 +14,8 @@ from bnlib.catalogue import EXERCISES, Exercise, Mistake
 from bnlib.deep_linear import update_expansion
 from bnlib.exercises import DOUBLE, Diagnosis, check
 from bnlib.lab.experiments.fixes import penalized
+from bnlib.norms import Moments
+from bnlib.running import RunningStats, fold, pooled
 from bnlib.shift import effective_sample_size
 
 EVERY = sorted(EXERCISES)
@@ -70,6 +72,25 @@ def whiten_by_svd(x, eps):
     return rows * (s / np.sqrt(s**2 / len(x) + eps)) @ axes
 
 
+def running_by_torch(means, vars, n, momentum):
+    norm = torch.nn.BatchNorm1d(means.shape[1], momentum=momentum, dtype=torch.tensor(means).dtype)
+    pattern = np.arange(n) ** 2.0
+    pattern = (pattern - pattern.mean()) / pattern.std()
+    for mean, var in zip(means, vars, strict=True):  # a batch with just these statistics
+        norm(torch.tensor((mean + np.sqrt(var) * pattern[:, None]).astype(means.dtype)))
+    return norm.running_mean, norm.running_var
+
+
+def folded_by_bnlib(W, b, gamma, beta, mean, var, eps):
+    weight, bias = fold(W.T, b, gamma, beta, RunningStats(mean, var), eps)
+    return weight.T, bias
+
+
+def pool_by_bnlib(counts, means, vars):
+    moments = pooled(*(Moments(m, v, int(n)) for n, m, v in zip(counts, means, vars, strict=True)))
+    return moments.mean, moments.var
+
+
 RIGHT = {
     "01-weights": line_by_polyfit,
     "02-backward": layers_by_autograd,
@@ -80,6 +101,9 @@ RIGHT = {
     **dict.fromkeys(BACKWARD, right_backward),
     "08-step": step_by_torch,
     "08-adam": adam_by_torch,
+    "09-running": running_by_torch,
+    "09-fold": folded_by_bnlib,
+    "10-pool": pool_by_bnlib,
 }
 
 
@@ -541,6 +565,27 @@ def f(x, y, w):
     slope = (share @ (c * (y - y_mean))) / (share @ c**2)
     return np.array([y_mean - slope * x_mean, slope]), 1 / (share @ share)
 """,
+    "09-running": """
+def f(means, vars, n, momentum):
+    m = momentum
+    mean, var = np.zeros_like(means[0]), np.ones_like(vars[0])
+    for t in range(len(means)):
+        mean = (1 - m) * mean + m * means[t]
+        var = (1 - m) * var + m * vars[t] * n / (n - 1)
+    return mean, var
+""",
+    "09-fold": """
+def f(W, b, gamma, beta, mean, var, eps):
+    scale = gamma / np.sqrt(var + eps)
+    return W * scale, beta + (b - mean) * scale
+""",
+    "10-pool": """
+def f(counts, means, vars):
+    n = counts[:, None]
+    mean = (n * means).sum(0) / n.sum()
+    m2 = (n * vars).sum(0) + (n * (means - mean)**2).sum(0)
+    return mean, m2 / n.sum()
+""",
 }
 
 
@@ -696,6 +741,87 @@ def test_a_readers_wrong_orders_are_named(change, says):
 )
 def test_a_readers_wrong_penalty_is_named(change, says):
     _, sentence = check("05-penalty", reader("05-penalty", change)).sentences
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (" + (n * (means - mean)**2).sum(0) -> ", "The parts' means lie apart"),
+        ("n = counts[:, None] -> n = np.ones_like(means[:, :1])", "All parts have the same weight"),
+        ("(n * means).sum(0) / n.sum() -> means.mean(0)", "that of the parts' means, unweighted"),
+        ("(n * vars).sum(0) -> n.sum() * vars.mean(0)", "variances are averaged unweighted"),
+        ("(n * (means - mean)**2).sum(0) -> n.sum() * ((means - mean)**2).mean(0)", "means - mean are averaged"),
+        ("(means - mean)**2 -> means**2", "squared as they are"),
+        ("+ (n * (means -> - (n * (means", "is subtracted"),
+        ("(means - mean)**2 -> abs(means - mean)", "not squared"),
+        ("(n * vars).sum(0) -> vars.sum(0)", "A variance is a mean already"),
+        ("(n * vars).sum(0) -> n.sum() * vars.sum(0)", "variances are added up"),
+        ("(n * means).sum(0) / n.sum() -> means.sum(0)", "means are added up"),
+        ("counts[:, None] -> counts[:, None]**2", "squared counts"),
+        ("return mean, m2 / n.sum() -> return mean, m2 / (n.sum() - 1)", "The variance is unbiased"),
+        ("return mean, m2 / n.sum() -> return mean, m2", "That is M2"),
+        ("return mean, m2 / n.sum() -> return mean, np.sqrt(m2 / n.sum())", "the standard deviation"),
+    ],
+)
+def test_a_readers_wrong_pooling_is_named(change, says):
+    _, sentence = check("10-pool", reader("10-pool", change)).sentences
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "summary", "says"),
+    [
+        ("m = momentum -> m = 1 - momentum", "mean and var are not", "other direction"),
+        (" * n / (n - 1) -> ", "mean is right, var is not", "averaged as they are"),
+        ("n / (n - 1) -> (n - 1) / n", "mean is right, var is not", "upside down"),
+        ("n / (n - 1) -> (n + 1) / n", "mean is right, var is not", "(n + 1)/n"),
+        ("np.ones_like(vars[0]) -> np.zeros_like(vars[0])", "mean is right, var is not", "starts at 1, not at 0"),
+        ("np.zeros_like(means[0]) -> np.ones_like(means[0])", "var is right, mean is not", "starts at 0, not at 1"),
+        (
+            "np.zeros_like(means[0]), np.ones_like(vars[0]) -> means[0], vars[0] * n / (n - 1)",
+            "mean and var are not",
+            "The first batch starts the averages",
+        ),
+        (
+            "return mean, var -> left = 1 - (1 - m) ** len(means); return mean / left, var / left",
+            "mean and var are not",
+            "Adam's correction",
+        ),
+        ("    mean = (1 -  ->     m = 1 / (t + 1); mean = (1 - ", "mean and var are not", "weigh the same"),
+        ("range(len(means)) -> reversed(range(len(means)))", "mean and var are not", "from the last to the first"),
+        ("range(len(means)) -> range(len(means) - 1)", "mean and var are not", "The last batch is missing"),
+        ("range(len(means)) -> range(1, len(means))", "mean and var are not", "The first batch is missing"),
+        ("m * vars[t] * n / (n - 1) -> m * np.sqrt(vars[t] * n / (n - 1))", "mean is right", "Standard deviations"),
+        ("m * means[t] -> m * means[t] * n / (n - 1)", "var is right, mean is not", "on the means, too"),
+    ],
+)
+def test_a_readers_wrong_running_statistics_are_named(change, summary, says):
+    first, sentence = check("09-running", reader("09-running", change)).sentences
+    assert summary in first
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "summary", "says"),
+    [
+        ("(b - mean) -> (-mean)", "W_new is right, b_new is not", "own bias b is forgotten"),
+        ("(b - mean) -> b", "W_new is right, b_new is not", "running mean is missing"),
+        ("(b - mean) -> (b + mean)", "W_new is right, b_new is not", "its sign is turned"),
+        ("beta + (b -> (b", "W_new is right, b_new is not", "beta is missing"),
+        ("beta + (b - mean) -> (beta + b - mean)", "W_new is right, b_new is not", "must not be multiplied"),
+        ("gamma / -> 1 / ", "W_new and b_new are not", "gamma is missing"),
+        ("np.sqrt(var + eps) -> (var + eps)", "W_new and b_new are not", "divides by the variance"),
+        ("(var + eps) -> (var)", "W_new and b_new are not", "eps is missing"),
+        ("np.sqrt(var + eps) -> (np.sqrt(var) + eps)", "W_new and b_new are not", "outside the root"),
+        ("W * scale -> W", "b_new is right, W_new is not", "not scaled"),
+        ("beta + (b - mean) * scale -> beta + b - mean * scale", "W_new is right", "added after the scale"),
+        ("beta + (b - mean) * scale -> beta - mean + b * scale", "W_new is right", "The mean is not scaled"),
+    ],
+)
+def test_a_readers_wrong_fold_is_named(change, summary, says):
+    first, sentence = check("09-fold", reader("09-fold", change)).sentences
+    assert summary in first
     assert says in sentence
 
 

@@ -3,7 +3,7 @@
 A new mistake is one :class:`Mistake`, a new exercise an entry in its module's ``EXERCISES``.
 """
 
-from bnlib.catalogue import deep_linear, fixes, inputs, shift, signals, training, transform
+from bnlib.catalogue import batches, deep_linear, fixes, inputs, shift, signals, test_time, training, transform
 from bnlib.catalogue.exercise import Exercise, Mistake, Outputs
 
 EXERCISES: dict[str, Exercise] = (
@@ -14,6 +14,8 @@ EXERCISES: dict[str, Exercise] = (
     | fixes.EXERCISES
     | transform.EXERCISES
     | training.EXERCISES
+    | test_time.EXERCISES
+    | batches.EXERCISES
 )
 
 __all__ = ["EXERCISES", "Exercise", "Mistake", "Outputs"]

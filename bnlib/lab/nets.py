@@ -43,6 +43,7 @@ PLACEMENTS = ("before", "after")
 Params = dict[str, Tensor]
 Stats = dict[int, RunningStats]
 Tap = Callable[[str, int, Tensor], None]
+Norm = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ class Spec:
         the last activation
     zero_gamma : whether the last norm of each block starts with gamma 0
     kernel : the width of the convolutions, an odd number; None is fully connected
+    flat : whether the output layer behind convolutions has a weight for each position, or sees their mean
     eps : of the norms
 
     Raises
@@ -95,6 +97,7 @@ class Spec:
     residual: bool = False
     zero_gamma: bool = False
     kernel: int | None = None
+    flat: bool = False
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -117,6 +120,8 @@ class Spec:
                 f"kernel is {self.kernel} for inputs {self.inputs}: "
                 "an odd kernel goes with (channels, height, width), None with (features,)"
             )
+        if self.flat and self.kernel is None:
+            raise ValueError("flat is about the positions of images, and without a kernel there are none: leave it out")
         for name, value in (("gain", self.gain), ("std", 0.0 if self.std is None else self.std), ("eps", self.eps)):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}: give a finite number that is not negative")
@@ -178,6 +183,7 @@ def start(specs: Sequence[Spec], seeds: Sequence[int], dtype: torch.dtype = torc
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     for i, (fan_in, out) in enumerate(pairwise(sizes)):
         kernel = () if spec.kernel is None or i == last else (spec.kernel, spec.kernel)
+        fan_in *= math.prod(spec.inputs[1:]) if spec.flat and i == last else 1
         draws = [torch.randn(out, fan_in, *kernel, generator=g, dtype=torch.float64) for g in generators]
         root = math.sqrt(fan_in * math.prod(kernel))
         stds = [s.gain / root if s.std is None else s.std for s in specs]
@@ -223,6 +229,7 @@ def forward(
     stats: Stats | None = None,
     masks: Sequence[Tensor] = (),
     tap: Tap = lambda place, layer, value: None,
+    norm: Norm | None = None,
 ) -> tuple[Tensor, dict[int, Moments]]:
     """The logits (replicas, N, classes), and the moments of the batch in each batch norm, by the layer's number.
 
@@ -237,6 +244,8 @@ def forward(
     tap : called as tap(place, layer, tensor) with place "z" for the output of the affine map, "xhat" for what is
         normalized, before gamma and beta, "pre" for the input of the activation (of the last layer: the logits), and
         "a" for a hidden layer's output; tensors are (replicas, units, N), or (N, replicas * channels, height, width)
+    norm : in place of the specification's norm, in the same layers: called as norm(layer, x, gamma, beta) with x as
+        the tap has it and gamma and beta (replicas, units); no moments are returned then
 
     Raises
     ------
@@ -252,11 +261,12 @@ def forward(
     h = x.transpose(0, 1).flatten(1, 2) if spec.kernel else x.transpose(1, 2)
     for i in range(last + 1):
         if spec.kernel and i == last:
-            h = h.mean((-2, -1)).reshape(len(h), replicas, -1).movedim(0, 2)  # (replicas, channels, N)
+            h = h if spec.flat else h.mean((-2, -1))
+            h = h.reshape(len(h), replicas, -1).movedim(0, 2)  # (replicas, channels, or with positions, N)
         normed, early = i in spec.normed, spec.placement == "before" or i == last
         z = _affine(params, i, h)
         tap("z", i, z)
-        pre = _norm(spec, params, i, z, stats, moments, tap) if normed and early else z
+        pre = _norm(spec, params, i, z, stats, moments, tap, norm) if normed and early else z
         if spec.closes(i):
             assert skip is not None
             pre = pre + skip
@@ -267,7 +277,7 @@ def forward(
             return pre.transpose(1, 2), moments
         h = ACTIVATIONS[spec.activation](pre)
         if normed and not early:
-            h = _norm(spec, params, i, h, stats, moments, tap)
+            h = _norm(spec, params, i, h, stats, moments, tap, norm)
         if masks:
             h = h * masks[i]
         tap("a", i, h)
@@ -283,9 +293,18 @@ def _affine(params: Params, i: int, h: Tensor) -> Tensor:
 
 
 def _norm(
-    spec: Spec, params: Params, i: int, x: Tensor, stats: Stats | None, moments: dict[int, Moments], tap: Tap
+    spec: Spec,
+    params: Params,
+    i: int,
+    x: Tensor,
+    stats: Stats | None,
+    moments: dict[int, Moments],
+    tap: Tap,
+    other: Norm | None,
 ) -> Tensor:
     gamma, beta, shape = params[f"gamma{i}"], params[f"beta{i}"], tuple(x.shape)
+    if other is not None:
+        return other(i, x, gamma, beta)
     if spec.norm == "batch" and stats is not None:
         seen = x if len(shape) == 4 else x.reshape(1, -1, shape[-1])  # (N, C, H, W), or (1, C, L)
         return batch_norm_inference(seen, gamma.flatten(), beta.flatten(), stats[i], spec.eps).reshape(shape)

@@ -49,6 +49,37 @@ def test_a_convolutions_inputs_are_its_channels_and_its_window():
     assert weight.std().item() == pytest.approx(1 / math.sqrt(64 * 9), rel=0.05)
 
 
+def test_a_flat_output_layer_sees_every_position_of_its_own_replica(generator: torch.Generator):
+    spec = replace(IMAGES, flat=True, norm="batch")
+    params, x, seen = randomized(spec, generator), examples(spec, generator), {}
+    assert params["weight3"].shape == (2, 4, 6 * 16)
+    logits, _ = forward(spec, params, x, tap=lambda place, i, value: seen.__setitem__((place, i), value))
+    h = seen["a", 2].reshape(5, 2, 96)
+    for r in range(2):
+        torch.testing.assert_close(logits[r], h[:, r] @ params["weight3"][r].T + params["bias3"][r])
+    weight = start([replace(IMAGES, widths=(64, 64), flat=True)], [0], torch.float64)["weight2"]
+    assert weight.std().item() == pytest.approx(1 / math.sqrt(64 * 16), rel=0.05)
+
+
+@pytest.mark.parametrize("spec", [UNITS, IMAGES], ids=["units", "images"])
+def test_another_norm_takes_the_place_of_the_specifications(spec: Spec, generator: torch.Generator):
+    spec = replace(spec, norm="batch", where=(0, 2))
+    params, x, seen, calls = randomized(spec, generator), examples(spec, generator), {}, {}
+
+    def double(layer, z, gamma, beta):
+        calls[layer] = z, gamma, beta
+        return 2 * z
+
+    _, moments = forward(spec, params, x, tap=lambda place, i, value: seen.__setitem__((place, i), value), norm=double)
+    assert moments == {}
+    assert set(calls) == {0, 2}
+    for i in calls:
+        assert torch.equal(calls[i][0], seen["z", i])
+        assert torch.equal(seen["pre", i], 2 * seen["z", i])
+        assert calls[i][1] is params[f"gamma{i}"]
+        assert calls[i][2] is params[f"beta{i}"]
+
+
 def test_the_names_and_shapes_of_the_parameters():
     shapes = {
         name: tuple(p.shape) for name, p in start([replace(UNITS, norm="batch", where=(1,))] * 3, range(3)).items()
@@ -235,6 +266,7 @@ def test_without_dropout_there_is_no_mask():
         ({"kernel": 3}, r"kernel is 3 for inputs \(64,\)"),
         ({"inputs": (1, 8, 8)}, r"kernel is None for inputs \(1, 8, 8\)"),
         ({"inputs": (1, 8, 8), "kernel": 4}, "kernel is 4 for .* an odd kernel"),
+        ({"flat": True}, "flat is about the positions of images"),
         ({"gain": math.nan}, "gain is nan: give a finite number that is not negative"),
         ({"gain": -1.0}, "gain is -1.0"),
         ({"std": math.inf}, "std is inf"),

@@ -4,10 +4,12 @@ import argparse
 import sys
 
 from bnlib.lab import records
-from bnlib.lab.experiments import fixes, signals, training
+from bnlib.lab.experiments import batches, fixes, serving, signals, training
 from bnlib.lab.records import Experiment, StaleRecordError
 
-EXPERIMENTS: dict[str, Experiment] = {e.id: e for module in (signals, fixes, training) for e in module.EXPERIMENTS}
+EXPERIMENTS: dict[str, Experiment] = {
+    e.id: e for module in (signals, batches, fixes, training, serving) for e in module.EXPERIMENTS
+}
 
 
 def state(experiment: Experiment) -> str:

@@ -130,8 +130,8 @@ def synchronized(
     -------
     y : tensor of x's shape and dtype. The gradient of x is that of the sum of all ranks' losses; gamma and beta get
         this rank's share of it, and the sum over the ranks is theirs
-    cache : ``cache.moments`` are the pooled ones, the same in all ranks, with the count of all. Not for
-        :func:`bnlib.norms.normalize_backward`, which knows of one process only
+    cache : its moments are the pooled ones, the same in all ranks, with the count of all. It is not meant for
+        ``normalize_backward``, which knows of one process only
 
     Raises
     ------

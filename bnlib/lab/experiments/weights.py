@@ -26,7 +26,7 @@ from bnlib.lab.nets import Params, Spec, Stats
 from bnlib.lab.records import Experiment, Settings, Values
 from bnlib.lab.train import batches
 
-AT_ONCE = 1024  # examples of all replicas in one step
+AT_ONCE = 4096  # examples of all replicas in one step
 HE = 1.41
 
 
@@ -239,9 +239,9 @@ EXPERIMENTS = [
     ),
     normprop := Experiment(
         "weights-normprop", _normprop, ended,
-        {"seeds": 8, "depth": 8, "width": 100, "images": {"60": 18000, "1": 6468},
+        {"seeds": 8, "depth": 8, "width": 100, "images": {"60": 18000, "1": 3234},
          "arms": {"normprop": 60, "plain": 60, "batch": 60, "normprop, one": 1},
-         "lrs": {"60": half_decades(0.001, 3.16), "1": half_decades(0.0001, 0.0316)}, "dtype": "float32"},
+         "lrs": {"60": half_decades(0.001, 3.16), "1": half_decades(0.000316, 0.01)}, "dtype": "float32"},
         {"seeds": 2, "depth": 3, "images": {"60": 300, "1": 5}, "lrs": {"60": [0.01], "1": [0.001]},
          "arms": {"normprop": 60, "batch": 60, "normprop, one": 1}, "dtype": "float64"},
     ),

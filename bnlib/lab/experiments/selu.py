@@ -1,0 +1,280 @@
+"""What chapter 14 measures: signals in a hundred layers of SELU, and deep networks trained on digits.
+
+Centred digits have the mean of each pixel subtracted, and are divided by one number, so that the mean square of all
+pixels is 1 (each pixel by itself would make those that are hardly ever inked enormous); both are the training set's.
+"""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from bnlib.data import load
+from bnlib.lab import nets
+from bnlib.lab.experiments import Cases, half_decades, spec_of
+from bnlib.lab.nets import Params, Spec, Stats
+from bnlib.lab.records import Experiment, Settings, Values
+from bnlib.lab.train import REPLICAS, batches
+from bnlib.selu import alpha_dropout, selu
+
+PHI = {"selu": selu, "relu": lambda z: np.maximum(z, 0), "tanh": np.tanh}
+
+
+def _signal(
+    seeds: int,
+    inputs: list[str],
+    networks: dict[str, Settings],
+    gains: list[float],
+    widths: list[int],
+    **how: Any,
+) -> Cases:
+    """SELU drives mean and variance to 0 and 1: networks at their start, without training, 100 layers.
+
+    Weights are normal with mean 0 and variance gain**2 / inputs, biases 0; mean and standard deviation are those of the
+    last layer's output over all units and 200 examples, at width 400 unless said. Gain 1 is LeCun's initialization.
+
+    Criterion: the larger of |mean| and |std - 1| < 0.1, for SELU from each of three inputs that are far off (mean 3 and
+    standard deviation 0.1; mean 0 and standard deviation 5; raw digits, all with 64 features); from raw digits also at
+    width 50, with He's gain, and with the gain of PyTorch's linear layers, 1 / sqrt(3).
+
+    Criterion for "dropout keeps mean 0 and variance 1 in a SELU network": the same, from raw digits, for alpha dropout
+    and for plain dropout behind each layer, with shares dropped of 0.1 and of 0.5.
+    """  # fmt: skip
+    first, *others = networks
+    wide, narrow = widths
+    for x, (network, fields) in product(inputs, networks.items()):
+        if network == first or x == "raw digits":
+            yield {"inputs": x, "network": network, "width": wide}, {
+                "inputs": x, "width": wide, "seeds": seeds, **fields, **how,
+            }  # fmt: skip
+    for network in (first, *others[:2]):
+        yield {"inputs": "raw digits", "network": network, "width": narrow}, {
+            "inputs": "raw digits", "width": narrow, "seeds": seeds, **networks[network], **how,
+        }  # fmt: skip
+    for gain in gains:
+        yield {"inputs": "raw digits", "gain": gain}, {
+            "inputs": "raw digits", "width": wide, "seeds": seeds, **networks[first], "gain": gain, **how,
+        }  # fmt: skip
+
+
+def _depth(seeds: int, depths: list[int], width: int, arms: dict[str, Settings], lrs: list[float], **how: Any) -> Cases:
+    """SELU trains deep networks without normalization: digits, hidden layers of 50 units, at three depths.
+
+    Plain gradient descent, mini-batches of 60, 300 updates; rates from one grid, picked for each arm and depth by the
+    mean validation accuracy at the end (residual networks without a norm: rate and gain). The inputs are centred
+    digits, for all arms but one. Batch norm is judged with running averages (momentum 0.1).
+
+    Criterion for "SELU networks are more accurate than ReLU networks", for each depth: the test accuracy of SELU (gain
+    1) less that of ReLU (He's gain) > 0.01.
+
+    Criterion for "SELU without a norm does as well as batch norm", for each depth: its test accuracy less that of ReLU
+    with batch norm > -0.01; and likewise less that of residual blocks with ReLU and batch norm.
+    """
+    for depth, (arm, fields) in product(depths, arms.items()):
+        yield {"depth": depth, "arm": arm}, {
+            "spec": {"widths": [width] * depth, **fields}, "lrs": lrs, "seeds": seeds, **how,
+        }  # fmt: skip
+
+
+def draw_inputs(name: str, examples: int, seed: int) -> np.ndarray:
+    """(examples, 64) "raw digits", "centred digits", or Gaussian numbers, "mean 3, std 0.1" or "std 5"."""
+    if name in ("raw digits", "centred digits"):
+        x = load("digits", seed).x_train
+        return (x if name == "raw digits" else centred(x, x))[:examples]
+    mean, std = {"mean 3, std 0.1": (3, 0.1), "std 5": (0, 5)}[name]
+    return np.random.default_rng([seed, 14]).normal(mean, std, (examples, 64))
+
+
+def centred(x: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """X less the pixels' means over the training set, divided by the root of its mean variance."""
+    return (x - train.mean(0)) / train.var(0).mean() ** 0.5
+
+
+def draw_weights(rng: np.random.Generator, inputs: int, units: int, gain: float, balanced: bool) -> np.ndarray:
+    """(inputs, units) normal weights; if balanced, those of each unit sum to 0, and their squares to gain**2."""
+    weights = rng.normal(0, gain / inputs**0.5, (inputs, units))
+    if balanced:
+        weights -= weights.mean(0)
+        weights *= gain / (weights**2).sum(0) ** 0.5
+    return weights
+
+
+def described(h: np.ndarray) -> dict[str, float]:
+    """Of a layer's output (N, units) the mean, the standard deviation, the units' share of it, and the cosine.
+
+    The share is the variance of the units' own means (over the examples) in the variance of all values; the cosine is
+    the mean over pairs of different examples.
+    """
+    n, rows = len(h), h / np.linalg.norm(h, axis=1, keepdims=True)
+    together = np.sum(rows.sum(0) ** 2)
+    return {
+        "mean": h.mean(),
+        "std": h.std(),
+        "share": h.mean(0).var() / h.var(),
+        "cosine": (together - n) / (n * (n - 1)),
+    }
+
+
+def passed(
+    *,
+    inputs: str,
+    width: int,
+    seeds: int,
+    examples: int,
+    layers: list[int],
+    activation: str,
+    gain: float,
+    balanced: bool = False,
+    dropout: float = 0.0,
+    alpha: bool = False,
+) -> Values:
+    """Send examples through one random network for each seed.
+
+    Parameters
+    ----------
+    inputs, examples : as in :func:`draw_inputs`
+    layers : the layers that are described, counted from 1; 0 is the input; the last is the network's depth
+    activation : "selu", "relu" or "tanh"
+    gain, balanced : as in :func:`draw_weights`
+    dropout, alpha : the share that is dropped behind each layer, and whether by alpha dropout
+
+    Returns
+    -------
+    values : for each name in :func:`described` a list for each seed, with a number for each of the layers
+    """
+    seen: list[list[dict[str, float]]] = []
+    for seed in range(seeds):
+        rng, h = np.random.default_rng(seed), draw_inputs(inputs, examples, seed)
+        found = {0: described(h)}
+        for layer in range(1, layers[-1] + 1):
+            h = PHI[activation](h @ draw_weights(rng, h.shape[1], width, gain, balanced))
+            if dropout:
+                kept = rng.random(h.shape) >= dropout
+                h = alpha_dropout(h, kept, 1 - dropout) if alpha else h * kept / (1 - dropout)
+            if layer in layers:
+                found[layer] = described(h)
+        seen.append([found[layer] for layer in layers])
+    return {name: [[layer[name] for layer in own] for own in seen] for name in seen[0][0]}
+
+
+@torch.no_grad()
+def ended(*, spec: Settings, lrs: list[float], seeds: int, steps: int, batch: int, dtype: str) -> Values:
+    """Train one network for each rate and seed.
+
+    Parameters
+    ----------
+    spec : fields of :class:`bnlib.lab.nets.Spec`, and "raw" for digits that are not centred
+    lrs : learning rates
+    seeds, steps, batch, dtype : as in :class:`bnlib.lab.train.Run`
+
+    Returns
+    -------
+    values : for each rate a list with a number for each seed. "val" and "test", the accuracy at the end, 0 where an
+        output is not finite; "mean" and "std" of the last hidden layer over units and validation set; and of the units
+        above the first layer "omega", the root mean square of the sum of their weights, and "tau", the mean of the sum
+        of their weights' squares
+    """
+    each = max(1, REPLICAS // seeds)
+    parts = [_trained(spec, lrs[i : i + each], seeds, steps, batch, dtype) for i in range(0, len(lrs), each)]
+    return {name: [row for part in parts for row in part[name]] for name in parts[0]}
+
+
+def _trained(fields: Settings, lrs: list[float], seeds: int, steps: int, batch: int, dtype: str) -> Values:
+    spec = spec_of({name: value for name, value in fields.items() if name != "raw"})
+    kind, who = getattr(torch, dtype), torch.arange(seeds).repeat(len(lrs))  # the split of each replica
+    splits = [load("digits", seed) for seed in range(seeds)]
+    if not fields.get("raw"):
+        splits = [
+            s._replace(**{part: centred(getattr(s, part), s.x_train) for part in ("x_train", "x_val", "x_test")})
+            for s in splits
+        ]
+    x, y, x_val, y_val, x_test, y_test = (torch.as_tensor(np.stack(a)) for a in zip(*splits, strict=True))
+    x, x_val, x_test = (a.to(kind) for a in (x, x_val, x_test))
+    params = nets.start([spec] * len(who), who.tolist(), kind)
+    stats, lr = nets.start_stats(spec, params), torch.tensor(lrs, dtype=kind).repeat_interleave(seeds)
+    rows, generators = (
+        [batches(x.shape[1], batch, seed) for seed in range(seeds)],
+        [torch.Generator().manual_seed(seed) for seed in who.tolist()],
+    )
+    for _ in range(steps):
+        chosen = torch.stack([next(r) for r in rows])[who]  # (replicas, batch)
+        with torch.enable_grad():
+            for p in params.values():
+                p.requires_grad_()
+            masks = nets.masks(spec, batch, generators, kind)
+            logits, moments = nets.forward(spec, params, x[who[:, None], chosen], masks=masks)
+            # The replicas' losses are summed, and each depends on its own parameters alone.
+            loss = cross_entropy(logits.mT, y[who[:, None], chosen], reduction="none").mean(1).sum()
+            grads = torch.autograd.grad(loss, list(params.values()))
+        for p, g in zip(params.values(), grads, strict=True):
+            p.requires_grad_(False).addcmul_(g, lr.reshape(-1, *[1] * (p.ndim - 1)), value=-1)
+        stats = {i: s.update(moments[i]) for i, s in stats.items()}
+    values = _summed_up(spec, params, x_val[who], stats)
+    for part, images, labels in (("val", x_val, y_val), ("test", x_test, y_test)):
+        logits, _ = nets.forward(spec, params, images[who], stats)
+        right = (logits.argmax(-1) == labels[who]).double().mean(-1)
+        values[part] = torch.where(logits.isfinite().all(-1).all(-1), right, 0)
+    return {name: value.reshape(len(lrs), seeds).tolist() for name, value in values.items()}
+
+
+def _summed_up(spec: Spec, params: Params, x: Tensor, stats: Stats) -> dict[str, Tensor]:
+    """(replicas,) mean and std of the last hidden layer, omega and tau."""
+    seen: dict[int, Tensor] = {}
+
+    def tap(place: str, layer: int, value: Tensor) -> None:
+        if place == "a":
+            seen[layer] = value
+
+    nets.forward(spec, params, x, stats, tap=tap)
+    last = seen[len(spec.widths) - 1].double().flatten(1)
+    hidden = torch.cat([params[f"weight{i}"] for i in range(1, len(spec.widths))], 1).double()  # (replicas, units, in)
+    omega = hidden.sum(2).square().mean(1).sqrt()
+    return {"mean": last.mean(1), "std": last.std(1), "omega": omega, "tau": hidden.square().sum(2).mean(1)}
+
+
+_NETWORKS = {
+    "SELU": {"activation": "selu", "gain": 1.0},
+    "ReLU, He": {"activation": "relu", "gain": 2**0.5},
+    "tanh": {"activation": "tanh", "gain": 1.0},
+    "SELU, He": {"activation": "selu", "gain": 2**0.5},
+    "SELU, He, balanced": {"activation": "selu", "gain": 2**0.5, "balanced": True},
+    "SELU, PyTorch": {"activation": "selu", "gain": 3**-0.5},
+    "alpha dropout 0.1": {"activation": "selu", "gain": 1.0, "dropout": 0.1, "alpha": True},
+    "alpha dropout 0.5": {"activation": "selu", "gain": 1.0, "dropout": 0.5, "alpha": True},
+    "dropout 0.1": {"activation": "selu", "gain": 1.0, "dropout": 0.1},
+    "dropout 0.5": {"activation": "selu", "gain": 1.0, "dropout": 0.5},
+}
+_RELU = {"activation": "relu", "gain": 1.41}
+_SELU = {"activation": "selu", "gain": 1.0}
+_ARMS = {
+    "SELU": _SELU,
+    "ReLU": _RELU,
+    "tanh": {"activation": "tanh", "gain": 1.0},
+    "BN-ReLU": {**_RELU, "norm": "batch"},
+    "residual, gain 0.5": {**_RELU, "residual": True, "gain": 0.5},
+    "residual, gain 1": {**_RELU, "residual": True, "gain": 1.0},
+    "residual, gain 1.41": {**_RELU, "residual": True},
+    "residual BN-ReLU": {**_RELU, "residual": True, "norm": "batch"},
+    "SELU, He": {**_SELU, "gain": 1.41},
+    "SELU, raw digits": {**_SELU, "raw": True},
+    "SELU, alpha dropout": {**_SELU, "dropout": 0.1, "alpha_dropout": True},
+    "SELU, dropout": {**_SELU, "dropout": 0.1},
+}
+EXPERIMENTS = [
+    signal := Experiment(
+        "selu-signal", _signal, passed,
+        {"seeds": 8, "examples": 200, "widths": [400, 50], "layers": [0, 1, 2, 3, 5, 8, 13, 20, 32, 50, 70, 100],
+         "inputs": ["mean 3, std 0.1", "std 5", "raw digits"], "networks": _NETWORKS,
+         "gains": [0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3, 1.4]},
+        {"seeds": 2, "examples": 20, "widths": [20, 10], "layers": [0, 3, 5], "gains": [1.2]},
+    ),
+    depth := Experiment(
+        "selu-depth", _depth, ended,
+        {"seeds": 8, "depths": [9, 17, 33], "width": 50, "arms": _ARMS, "lrs": half_decades(0.001, 3.16),
+         "steps": 300, "batch": 60, "dtype": "float32"},
+        {"seeds": 2, "depths": [3], "width": 10, "lrs": [0.1], "steps": 5, "dtype": "float64"},
+    ),
+]  # fmt: skip

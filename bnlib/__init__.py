@@ -11,6 +11,7 @@ from bnlib.norms import (
     layer_norm,
     normalize,
     normalize_backward,
+    rms_norm,
 )
 
 __version__ = "0.1.0"
@@ -25,4 +26,5 @@ __all__ = [
     "layer_norm",
     "normalize",
     "normalize_backward",
+    "rms_norm",
 ]

@@ -1,11 +1,11 @@
-"""One normalization, four layouts: batch, layer, instance and group norm, forward and backward.
+"""One normalization, many layouts: batch, layer, instance, group and RMS norm, forward and backward.
 
 Everything here is a pure function over values. The lines use array methods only, so PyTorch tensors
 pass through them as NumPy arrays do, and autograd differentiates the forward pass as it is printed here.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from bnlib._array import Array, as_array, inner, of_dtype, times, total
@@ -23,11 +23,17 @@ class Layout:
         The shape of gamma and beta beside that view, with 1 for each axis along which they are shared.
     axes : tuple of int
         The axes of the view over which mean and variance are taken.
+    centred : bool
+        Whether the mean is subtracted. RMS norm does not: its variance is the mean square.
+    scaled : bool
+        Whether the standard deviation is divided by. Mean-only batch norm does not.
     """
 
     view: tuple[int, ...]
     params: tuple[int, ...]
     axes: tuple[int, ...]
+    centred: bool = True
+    scaled: bool = True
 
     @property
     def count(self) -> int:
@@ -45,7 +51,8 @@ class Moments:
     """Mean and variance of each set of values that is normalized together.
 
     ``mean`` and ``var`` have the shape of the layout's view without its axes: (C,) for batch norm, (N,) for layer
-    norm over one axis. ``var`` is biased (divided by ``count``) and in the square of x's unit.
+    norm over one axis. ``var`` is biased (divided by ``count``) and in the square of x's unit. Where the layout does
+    not centre, ``mean`` is 0 and ``var`` the mean square.
     """
 
     mean: Array
@@ -56,8 +63,8 @@ class Moments:
 class Cache(NamedTuple):
     """What the backward pass needs, and the moments from which running statistics are made.
 
-    ``xhat`` has the shape of the layout's view; ``rstd`` is 1 / sqrt(var + eps), with 1 for each axis of the layout;
-    ``shape`` is the shape of x.
+    ``xhat`` has the shape of the layout's view; ``rstd`` is 1 / sqrt(var + eps), or 1 where the layout does not scale,
+    with 1 for each axis of the layout; ``shape`` is the shape of x.
     """
 
     xhat: Array
@@ -98,12 +105,12 @@ def normalize(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float = 
     Raises
     ------
     ValueError
-        If x is empty or not floating-point, if fewer than two values share a statistic, if gamma or beta has the
-        wrong shape, or if eps is negative.
+        If x is empty or not floating-point, if fewer than two values share a mean, if gamma or beta has the wrong
+        shape, or if eps is negative.
     """
     x, gamma, beta = checked(x, gamma, beta, layout, eps)
     shape = tuple(x.shape)
-    check_count(shape, layout.count)
+    check_count(shape, layout.count if layout.centred else max(layout.count, 2))
     centred, rough, rest, var = centre(x.reshape(layout.view), layout)
     y, xhat, rstd = scale(centred, var, gamma, beta, layout, eps)
     moments = Moments((rough + rest).reshape(layout.kept), var.reshape(layout.kept), layout.count)
@@ -113,13 +120,18 @@ def normalize(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float = 
 def centre(x: Array, layout: Layout) -> tuple[Array, Array, Array, Array]:
     """First half of :func:`normalize`: x in the layout's view less its mean, and the statistics, axes at length 1.
 
-    Returns x - mean, the mean as the sum of a rough one and a small rest, and the biased variance.
+    Returns x - mean, the mean as the sum of a rough one and a small rest, and the biased variance. Where the layout
+    does not centre, all of these are about zero in place of the mean.
     """
     axes = layout.axes
     rough = x[tuple(slice(1) if axis in axes else slice(None) for axis in range(len(layout.view)))]
-    centred = x - rough
-    rest = centred.sum(axis=axes, keepdims=True) / layout.count
-    centred -= rest  # x - mean
+    if layout.centred:
+        centred = x - rough
+        rest = centred.sum(axis=axes, keepdims=True) / layout.count
+        centred -= rest  # x - mean
+    else:
+        rough = rest = 0 * rough
+        centred = x - rough  # a copy of x
     var = inner(centred, centred, axes) / layout.count  # mean of (x - mean) ** 2
     return centred, rough, rest, var
 
@@ -128,7 +140,7 @@ def scale(
     centred: Array, var: Array, gamma: Array, beta: Array, layout: Layout, eps: float
 ) -> tuple[Array, Array, Array]:
     """Second half of :func:`normalize`: y and xhat in the layout's view, and rstd. The memory of centred is used up."""
-    rstd = (var + eps) ** -0.5
+    rstd = (var + eps) ** -0.5 if layout.scaled else var**0  # ones
     xhat = times(centred, rstd)
     y = xhat * gamma.reshape(layout.params)
     y += beta.reshape(layout.params)
@@ -139,7 +151,8 @@ def normalize_backward(dy: Array, cache: Cache) -> Grads:
     """The gradients of a loss with respect to x, gamma and beta, from its gradient dy with respect to y.
 
     dy, of x's shape, flows back through gamma, through xhat, and through mean and variance, which depend on every x
-    that shares them: the equations of :cite:`ioffe2015batch`, section 3, gathered into one line for dx.
+    that shares them: the equations of :cite:`ioffe2015batch`, section 3, gathered into one line for dx. A layout that
+    does not centre has no path through the mean, and one that does not scale none through the variance.
 
     Raises
     ------
@@ -175,8 +188,10 @@ def backward_dx(dy: Array, cache: Cache, mean: Array, along: Array) -> Array:
     xhat, rstd, gamma, layout, _, shape = cache
     gamma_, dy = gamma.reshape(layout.params), dy.reshape(layout.view)
     dx = dy * (gamma_ * rstd)  # rstd * (dxhat - mean - xhat * along), the brackets multiplied out
-    dx -= mean * rstd
-    dx -= xhat * (along * rstd)
+    if layout.centred:
+        dx -= mean * rstd
+    if layout.scaled:
+        dx -= xhat * (along * rstd)
     return dx.reshape(shape)
 
 
@@ -230,13 +245,18 @@ def layer_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[
     See :func:`normalize` for the rest.
     """
     x, gamma = as_array(x), as_array(gamma)
-    layout = layer_layout(tuple(x.shape), len(gamma.shape))
-    tail = tuple(layout.view[a] for a in layout.axes)
-    if tuple(gamma.shape) != tail:
-        raise ValueError(
-            f"gamma has shape {tuple(gamma.shape)}, but x {tuple(x.shape)} ends in {tail}: make them equal"
-        )
-    return normalize(x, gamma, beta, layout, eps)
+    return normalize(x, gamma, beta, _trailing(x, gamma), eps)
+
+
+def rms_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Cache]:
+    """RMS norm of x (N, ..., D) over as many trailing axes as gamma has: :cite:`zhang2019root`.
+
+    Layer norm without the centring: each example is divided by the root of its mean square, and no mean is
+    subtracted. gamma and beta have the shape of those axes; the paper's has no beta, for which pass zeros. Raises
+    ValueError if x does not end in that shape. See :func:`normalize` for the rest.
+    """
+    x, gamma = as_array(x), as_array(gamma)
+    return normalize(x, gamma, beta, replace(_trailing(x, gamma), centred=False), eps)
 
 
 def instance_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Cache]:
@@ -256,6 +276,16 @@ def group_norm(x: Array, gamma: Array, beta: Array, groups: int, eps: float = 1e
     """
     x = as_array(x)
     return normalize(x, gamma, beta, group_layout(tuple(x.shape), groups), eps)
+
+
+def _trailing(x: Array, gamma: Array) -> Layout:
+    layout = layer_layout(tuple(x.shape), len(gamma.shape))
+    tail = tuple(layout.view[a] for a in layout.axes)
+    if tuple(gamma.shape) != tail:
+        raise ValueError(
+            f"gamma has shape {tuple(gamma.shape)}, but x {tuple(x.shape)} ends in {tail}: make them equal"
+        )
+    return layout
 
 
 def _channels(shape: tuple[int, ...]) -> int:

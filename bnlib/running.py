@@ -120,7 +120,9 @@ def pooled(*moments: Moments) -> Moments:
     return Moments(mean, var, count)
 
 
-def batch_norm_inference(x: Array, gamma: Array, beta: Array, stats: RunningStats, eps: float = 1e-5) -> Array:
+def batch_norm_inference(
+    x: Array, gamma: Array, beta: Array, stats: RunningStats, eps: float = 1e-5, scaled: bool = True
+) -> Array:
     """Batch norm with fixed statistics: an affine map of each channel, which does not see the rest of the batch.
 
     The inference step of :cite:`ioffe2015batch`, Algorithm 2, with the running statistics in place of averages over
@@ -132,6 +134,7 @@ def batch_norm_inference(x: Array, gamma: Array, beta: Array, stats: RunningStat
     gamma, beta : arrays of shape (C,)
     stats : running statistics of C channels
     eps : added to the variance, in the square of x's unit
+    scaled : False for mean-only batch norm, which subtracts the mean and divides by nothing
 
     Returns
     -------
@@ -148,7 +151,7 @@ def batch_norm_inference(x: Array, gamma: Array, beta: Array, stats: RunningStat
     mean, var = of_dtype(x, stats.mean), of_dtype(x, stats.var)
     _check_channels(stats, gamma=gamma, beta=beta)
     per_channel = (-1,) + (1,) * (x.ndim - 2)
-    scale = gamma * (var + eps) ** -0.5  # (C,)
+    scale = gamma * (var + eps) ** -0.5 if scaled else gamma  # (C,)
     return (x - mean.reshape(per_channel)) * scale.reshape(per_channel) + beta.reshape(per_channel)
 
 

@@ -1,4 +1,4 @@
-"""The four norms against PyTorch, finite differences, each other and their own algebra."""
+"""The norms against PyTorch, finite differences, each other and their own algebra."""
 
 import math
 import warnings
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.nn import functional as F
 
-from bnlib import batch_norm, group_norm, instance_norm, layer_norm, normalize, normalize_backward
+from bnlib import batch_norm, group_norm, instance_norm, layer_norm, normalize, normalize_backward, rms_norm
 from bnlib.check import check_vjp
 from bnlib.norms import batch_layout
 
@@ -55,7 +55,34 @@ def group_cases():
             )
 
 
-ALL = [*batch_cases(), *layer_cases(), *instance_cases(), *group_cases()]
+def rms_cases():
+    for shape in SHAPES:
+        for trailing in range(1, len(shape)):
+            tail = shape[-trailing:]
+            yield pytest.param(
+                shape,
+                tail,
+                rms_norm,
+                lambda x, g, b, t=tail: F.rms_norm(x, t, g, 1e-5) + b,
+                id=f"rms{shape}over{tail}",
+            )
+
+
+def mean_cases():
+    """Mean-only batch norm, by a layout of its own."""
+    for shape in SHAPES:
+        others, params = (0, *range(2, len(shape))), (1, C, *[1] * (len(shape) - 2))
+        yield pytest.param(
+            shape,
+            (C,),
+            lambda x, g, b, s=shape: normalize(x, g, b, replace(batch_layout(s), scaled=False)),
+            lambda x, g, b, o=others, p=params: g.reshape(p) * (x - x.mean(o, keepdim=True)) + b.reshape(p),
+            id=f"mean{shape}",
+        )
+
+
+CENTRED = [*batch_cases(), *layer_cases(), *instance_cases(), *group_cases()]
+ALL = [*CENTRED, *rms_cases(), *mean_cases()]
 
 
 def draw(shape, params, dtype: type = float, seed=0):
@@ -121,7 +148,7 @@ def test_a_group_per_channel_is_instance_norm(shape):
         np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(("shape", "params", "ours", "theirs"), ALL)
+@pytest.mark.parametrize(("shape", "params", "ours", "theirs"), CENTRED)
 def test_float32_far_from_zero_keeps_its_digits(shape, params, ours, theirs):
     rows = 1024 // math.prod(shape[2:]) if ours is batch_norm else shape[0]
     shape = (rows, *shape[1:])
@@ -247,6 +274,8 @@ ONE, ZERO = np.ones(6), np.zeros(6)
         (lambda: layer_norm(X, np.ones(5), np.zeros(5)), [r"\(5,\)", r"ends in \(6,\)"]),
         (lambda: layer_norm(X, np.ones((4, 6)), np.zeros((4, 6))), [r"2 trailing axes", r"1 to 1"]),
         (lambda: layer_norm(X[:, :1], np.ones(1), np.zeros(1)), [r"1 value per statistic"]),
+        (lambda: rms_norm(X, np.ones(5), np.zeros(5)), [r"\(5,\)", r"ends in \(6,\)"]),
+        (lambda: rms_norm(X[:0], ONE, ZERO), [r"\(0, 6\)", r"empty"]),
         (lambda: instance_norm(X, ONE, ZERO), [r"\(4, 6\)", r"no axis behind the channels"]),
         (lambda: instance_norm(X[:, :, None], ONE, ZERO), [r"1 value per statistic", r"positions"]),
         (lambda: group_norm(X, ONE, ZERO, 4), [r"4 groups", r"6 channels", r"\[1, 2, 3, 6\]"]),
@@ -260,6 +289,39 @@ def test_bad_input_names_the_value_the_shape_and_the_remedy(call, words):
         call()
     for word in words:
         assert error.match(word)
+
+
+def test_without_centring_the_moments_are_zero_and_the_mean_square():
+    x, gamma, beta, _ = draw((5, C), (C,))
+    _, cache = rms_norm(x, gamma, beta)
+    np.testing.assert_array_equal(cache.moments.mean, np.zeros(5))
+    np.testing.assert_allclose(cache.moments.var, (x**2).mean(1), rtol=1e-12)
+    np.testing.assert_allclose((cache.xhat**2).mean(1), 1, rtol=1e-4)
+    assert (np.abs(cache.xhat.mean(1)) > 0.1).all()
+
+
+def test_without_scaling_the_moments_are_those_of_batch_norm():
+    x, gamma, beta, _ = draw((5, C), (C,))
+    _, cache = normalize(x, gamma, beta, replace(batch_layout(x.shape), scaled=False))
+    _, expected = batch_norm(x, gamma, beta)
+    for name in ("mean", "var"):
+        np.testing.assert_array_equal(getattr(cache.moments, name), getattr(expected.moments, name))
+
+
+def test_centred_examples_have_one_rms_norm_and_layer_norm():
+    x, gamma, beta, dy = draw((5, C), (C,))
+    x -= x.mean(1, keepdims=True)
+    (y, cache), (expected, layer_cache) = rms_norm(x, gamma, beta), layer_norm(x, gamma, beta)
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
+    along = normalize_backward(dy, cache).dx  # whose backward passes differ by the path through the mean
+    np.testing.assert_allclose(along - along.mean(1, keepdims=True), normalize_backward(dy, layer_cache).dx, atol=1e-12)
+    assert np.abs(along.mean(1)).max() > 0.01
+
+
+def test_one_value_has_a_mean_square_but_no_variance():
+    y, cache = rms_norm(np.array([[3.0], [-2.0]]), np.ones(1), np.zeros(1), eps=0)
+    np.testing.assert_array_equal(y, [[1], [-1]])
+    np.testing.assert_array_equal(normalize_backward(y, cache).dx, np.zeros((2, 1)))
 
 
 def test_a_layout_of_ones_own_needs_no_new_backward_pass():

@@ -1,5 +1,7 @@
 """bnlib's own gradient passes through autograd as a gradient of PyTorch's would."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +17,8 @@ LAYOUTS = {
     "replicas of layers": Layout((2, 6, 3), (2, 6, 1), (1,)),
     "group": group_layout((3, 6, 2), 2),
     "instance": instance_layout((3, 2, 4)),
+    "rms": replace(layer_layout((5, 6)), centred=False),
+    "mean only": replace(batch_layout((7, 3)), scaled=False),
 }
 by_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
@@ -35,7 +39,9 @@ def by_autograd(x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: flo
     """The same transform with nothing but torch's own derivatives."""
     view = x.reshape(layout.view)
     var, mean = torch.var_mean(view, layout.axes, correction=0, keepdim=True)
-    xhat = (view - mean) / (var + eps).sqrt()
+    if not layout.centred:
+        mean, var = 0, view.square().mean(layout.axes, keepdim=True)
+    xhat = (view - mean) / (var + eps).sqrt() if layout.scaled else view - mean
     return (gamma.reshape(layout.params) * xhat + beta.reshape(layout.params)).reshape(x.shape)
 
 
@@ -91,9 +97,11 @@ def test_the_cache_holds_the_statistics_and_carries_no_gradient(random, layout: 
     leaves = inputs(random, layout)
     y, cache = normalized(*leaves, layout)
     view, axes = leaves[0].detach().reshape(layout.view), layout.axes
-    torch.testing.assert_close(cache.moments.mean, view.mean(axes))
-    torch.testing.assert_close(cache.moments.var, view.var(axes, correction=0))
-    torch.testing.assert_close(cache.xhat.mean(axes), torch.zeros_like(cache.moments.mean), rtol=0, atol=1e-12)
+    mean = view.mean(axes) if layout.centred else torch.zeros_like(cache.moments.mean)
+    torch.testing.assert_close(cache.moments.mean, mean)
+    torch.testing.assert_close(cache.moments.var, view.var(axes, correction=0) + (view.mean(axes) - mean).square())
+    if layout.centred:
+        torch.testing.assert_close(cache.xhat.mean(axes), torch.zeros_like(mean), rtol=0, atol=1e-12)
     assert cache.moments.count == layout.count
     assert y.requires_grad
     tensors = [cache.xhat, cache.rstd, cache.moments.mean, cache.moments.var]

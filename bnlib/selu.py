@@ -1,0 +1,191 @@
+"""SELU: a nonlinearity that maps a standard Gaussian to mean 0 and variance 1, the map of moments, and its dropout.
+
+After :cite:`klambauer2017self`. The moments are exact for a Gaussian input, which the sum in front of a unit is nearly,
+if it has many inputs.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bnlib._array import Array, as_array
+
+ALPHA, LAMBDA = 1.6732632423543772, 1.0507009873554805  # what fixed_point() gives
+
+
+class _Pieces(NamedTuple):
+    """Integrals over x from a Gaussian: over its positive half of 1, x, x ** 2, over its negative half of exp(k x)."""
+
+    positive: np.ndarray
+    of_x: np.ndarray
+    of_square: np.ndarray
+    negative: np.ndarray
+    of_exp: np.ndarray
+    of_exp2: np.ndarray
+    density: np.ndarray  # at 0
+
+
+def selu(x: Array, alpha: float = ALPHA, scale: float = LAMBDA) -> Array:
+    """Scale times x above zero, and scale * alpha * (exp(x) - 1) from zero down.
+
+    Parameters
+    ----------
+    x : array or tensor of floats, of any shape; finite
+    alpha, scale : the lower bound is -scale * alpha, the slope above zero is scale
+
+    Returns
+    -------
+    y : of x's shape and dtype
+
+    Raises
+    ------
+    ValueError
+        If x is not floating-point.
+    """
+    x = _floating("x", x)
+    above = x > 0
+    return scale * (above * x + alpha * (math.e ** (~above * x) - 1))
+
+
+def selu_derivative(x: Array, alpha: float = ALPHA, scale: float = LAMBDA) -> Array:
+    """The slope of :func:`selu` at x, in x's shape and dtype; at 0 that from below, as PyTorch has it."""
+    x = _floating("x", x)
+    above = x > 0
+    return scale * (above + alpha * (~above * math.e ** (~above * x)))
+
+
+def moments(
+    mean: ArrayLike, var: ArrayLike, alpha: float = ALPHA, scale: float = LAMBDA
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of selu(x) for a Gaussian x, in closed form; see :cite:`klambauer2017self`, equations 4 and 5.
+
+    Parameters
+    ----------
+    mean, var : of x, arrays that broadcast; var is positive
+    alpha, scale : of the nonlinearity
+
+    Raises
+    ------
+    ValueError
+        If a variance is not positive, or a number is not finite.
+    """
+    p = _pieces(mean, var)
+    first = scale * (p.of_x + alpha * (p.of_exp - p.negative))
+    second = scale**2 * (p.of_square + alpha**2 * (p.of_exp2 - 2 * p.of_exp + p.negative))
+    return first, second - first**2
+
+
+def jacobian(mean: float, var: float, alpha: float = ALPHA, scale: float = LAMBDA) -> np.ndarray:
+    """The derivative of :func:`moments`: (2, 2), a row for the output's mean, one for its variance.
+
+    With the weights' sum omega and sum of squares tau, the map of a layer has ``jacobian(omega * mean, tau * var)``
+    with its columns times omega and tau.
+
+    For any f, E f(x) changes with the mean as E f'(x), and with the variance as half of E f''(x), where SELU's kink
+    at 0 counts as the jump of its slope times the density there.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`moments`.
+    """
+    p = _pieces(mean, var)
+    first, _ = moments(mean, var, alpha, scale)
+    of_first = scale * np.array(
+        [p.positive + alpha * p.of_exp, (alpha * p.of_exp + (1 - alpha) * p.density) / 2],
+    )
+    of_second = scale**2 * np.array(
+        [2 * (p.of_x + alpha**2 * (p.of_exp2 - p.of_exp)), p.positive + alpha**2 * (2 * p.of_exp2 - p.of_exp)],
+    )
+    return np.array([of_first, of_second - 2 * first * of_first])
+
+
+def fixed_point(mean: float = 0.0, var: float = 1.0) -> tuple[float, float]:
+    """Alpha and scale with which a layer gives back mean and variance, if its weights sum to 0 and their squares to 1.
+
+    The sum in front of a unit then has mean 0 and the inputs' variance, whatever their mean is.
+
+    Raises
+    ------
+    ValueError
+        If the variance is not positive, a number is not finite, or the mean is out of reach: far above 0 it is that of
+        a ReLU, far below that of the negative half alone.
+    """
+    from scipy.optimize import root_scalar
+
+    p = _pieces(0.0, var)
+    lower, lower_square = p.of_exp - p.negative, p.of_exp2 - 2 * p.of_exp + p.negative
+
+    def offset(alpha: float) -> float:
+        """Of the output's mean in units of its root mean square, which the scale leaves as it is."""
+        return float((p.of_x + alpha * lower) / (p.of_square + alpha**2 * lower_square) ** 0.5)
+
+    wanted, largest = mean / (var + mean**2) ** 0.5, 1e8
+    if not offset(largest) < wanted < offset(0.0):
+        low, high = (t * (var / (1 - t**2)) ** 0.5 for t in (offset(largest), offset(0.0)))
+        raise ValueError(f"mean is {mean} at variance {var}: only means between {low:.3g} and {high:.3g} can be kept")
+    alpha = float(root_scalar(lambda a: offset(a) - wanted, bracket=(0.0, largest), xtol=1e-15, rtol=1e-15).root)
+    return alpha, float(((var + mean**2) / (p.of_square + alpha**2 * lower_square)) ** 0.5)
+
+
+def dropout_affine(keep_prob: float, alpha: float = ALPHA, scale: float = LAMBDA) -> tuple[float, float]:
+    """Slope and shift that bring values back to mean 0 and variance 1, after a share was set to SELU's lower bound.
+
+    Raises
+    ------
+    ValueError
+        If ``keep_prob`` is not above 0 and at most 1.
+    """
+    if not 0 < keep_prob <= 1:
+        raise ValueError(f"keep_prob is {keep_prob}: give the share that is kept, above 0 and at most 1")
+    bound = -scale * alpha
+    slope = (keep_prob + bound**2 * keep_prob * (1 - keep_prob)) ** -0.5
+    return slope, -slope * (1 - keep_prob) * bound
+
+
+def alpha_dropout(x: Array, kept: Array, keep_prob: float, alpha: float = ALPHA, scale: float = LAMBDA) -> Array:
+    """Set what is not kept to SELU's lower bound, -scale * alpha, then restore mean 0 and variance 1.
+
+    Parameters
+    ----------
+    x : array or tensor of floats, with mean 0 and variance 1
+    kept : of x's shape, booleans, or 1 and 0: whether it is kept, with the probability ``keep_prob``
+    keep_prob : above 0 and at most 1
+
+    Raises
+    ------
+    ValueError
+        If x is not floating-point, if kept has another shape, or if ``keep_prob`` is no such share.
+    """
+    x, kept = _floating("x", x), as_array(kept)
+    if tuple(kept.shape) != tuple(x.shape):
+        raise ValueError(
+            f"kept has shape {tuple(kept.shape)}, x has shape {tuple(x.shape)}: say of each value whether it is kept"
+        )
+    slope, shift = dropout_affine(keep_prob, alpha, scale)
+    bound = -scale * alpha
+    return slope * (kept * (x - bound) + bound) + shift
+
+
+def _pieces(mean: ArrayLike, var: ArrayLike) -> _Pieces:
+    from scipy.special import log_ndtr, ndtr
+
+    m, v = np.asarray(mean, dtype=float), np.asarray(var, dtype=float)
+    if not (np.isfinite(m).all() and np.isfinite(v).all() and (v > 0).all()):
+        raise ValueError(f"mean is {mean} and var {var}: give finite numbers, the variance above 0")
+    std = v**0.5
+    density = np.exp(-(m**2) / (2 * v)) / (2 * np.pi * v) ** 0.5
+    positive = ndtr(m / std)
+    # As logarithms: exp(k m + k^2 v / 2) alone overflows where its product with the other factor is small.
+    of_exp, of_exp2 = (np.exp(k * m + k**2 * v / 2 + log_ndtr(-(m + k * v) / std)) for k in (1, 2))
+    of_x = m * positive + v * density
+    return _Pieces(positive, of_x, v * positive + m * of_x, ndtr(-m / std), of_exp, of_exp2, density)
+
+
+def _floating(name: str, x: Array) -> Array:
+    x = as_array(x)
+    if "float" not in str(x.dtype):
+        raise ValueError(f"{name} of shape {tuple(x.shape)} holds {x.dtype}: convert it to float first")
+    return x

@@ -16,26 +16,37 @@ from torch import Tensor
 from torch.nn import functional
 
 from bnlib.lab.bridge import normalized
+from bnlib.normprop import normalized_relu
 from bnlib.norms import Layout, Moments, batch_layout, group_layout, instance_layout
 from bnlib.running import RunningStats, batch_norm_inference
+from bnlib.selu import alpha_dropout
+from bnlib.weightnorm import weight_layout
 
 # What each norm shares its statistics over. Units lie as (replicas, units, N), with the examples last, where a mean is
 # cheapest; the channels of images as (N, replicas * channels, height, width), as grouped convolutions want them.
 OF_UNITS: dict[str, Callable[[int, int, int, int], Layout]] = {
     "batch": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (2,)),
+    "mean": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (2,), scaled=False),
     "layer": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (1,)),
+    "rms": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (1,), centred=False),
     "group": lambda r, units, n, groups: Layout((r, groups, units // groups, n), (r, groups, units // groups, 1), (2,)),
 }
 OF_IMAGES: dict[str, Callable[[tuple[int, ...], int, int], Layout]] = {
     "batch": lambda shape, r, groups: batch_layout(shape),
+    "mean": lambda shape, r, groups: replace(batch_layout(shape), scaled=False),
     "layer": lambda shape, r, groups: group_layout(shape, r),
+    "rms": lambda shape, r, groups: replace(group_layout(shape, r), centred=False),
     "group": lambda shape, r, groups: group_layout(shape, r * groups),
     "instance": lambda shape, r, groups: instance_layout(shape),
 }
+OF_BATCHES = ("batch", "mean")  # these see other examples, and have running statistics
+WEIGHTS = ("plain", "normed", "standardized")
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "relu": torch.relu,
+    "normprop": normalized_relu,
+    "selu": functional.selu,
     "identity": lambda z: z,
 }
 PLACEMENTS = ("before", "after")
@@ -59,15 +70,21 @@ class Spec:
     inputs : the shape of one example: (features,), or (channels, height, width) for convolutions
     widths : units, or channels, of the hidden layers
     classes : outputs
-    norm : "none", "batch", "layer", "group", or for convolutions "instance"
+    norm : "none", "batch", "mean" (batch norm that only subtracts the mean), "layer", "rms", "group", or for
+        convolutions "instance"
     placement : the norm stands "before" or "after" the activation
     where : the layers with a norm, counted from 0; the output layer is number ``len(widths)``; None is all hidden ones
-    activation : "sigmoid", "tanh", "relu" or "identity"
+    activation : "sigmoid", "tanh", "relu", "normprop" (ReLU brought to mean 0 and variance 1), "selu" or "identity"
     gain : of the weights
     std : where given, the weights' standard deviation in all layers, in place of gain / sqrt(fan_in)
+    weights : "plain", "normed" (direction and length apart) or "standardized" (centred, direction and length apart), in
+        all layers
+    length : where given, the length of each unit's weights at the start, in place of that of the draw; for weights
+        that are not plain
     gamma, beta : whether they are there to be learned
     groups : of group norm
     dropout : the share of activations set to zero in training, behind each hidden layer
+    alpha_dropout : whether dropout is alpha dropout, which keeps mean and variance; for "selu"
     residual : whether each two hidden layers after the first form a block, to whose output its input is added before
         the last activation
     zero_gamma : whether the last norm of each block starts with gamma 0
@@ -90,10 +107,13 @@ class Spec:
     activation: str = "sigmoid"
     gain: float = 1.0
     std: float | None = None
+    weights: str = "plain"
+    length: float | None = None
     gamma: bool = True
     beta: bool = True
     groups: int = 4
     dropout: float = 0.0
+    alpha_dropout: bool = False
     residual: bool = False
     zero_gamma: bool = False
     kernel: int | None = None
@@ -106,6 +126,7 @@ class Spec:
             ("norm", self.norm, ["none", *(OF_UNITS if self.kernel is None else OF_IMAGES)]),
             ("placement", self.placement, PLACEMENTS),
             ("activation", self.activation, ACTIVATIONS),
+            ("weights", self.weights, WEIGHTS),
         ):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}: choose one of {list(known)}")
@@ -125,8 +146,17 @@ class Spec:
         for name, value in (("gain", self.gain), ("std", 0.0 if self.std is None else self.std), ("eps", self.eps)):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}: give a finite number that is not negative")
+        if self.length is not None and not (math.isfinite(self.length) and self.weights != "plain"):
+            raise ValueError(
+                f"length is {self.length} and weights {self.weights!r}: give a finite number, and weights 'normed' or "
+                "'standardized', which have a length to be learned"
+            )
+        if self.weights != "plain" and 0 in (self.gain, self.std):
+            raise ValueError(f"gain is {self.gain} and std {self.std}, but weights of length 0 have no direction")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: give a share of at least 0 and below 1")
+        if self.alpha_dropout and self.activation != "selu":
+            raise ValueError(f"alpha_dropout is made for activation 'selu', not {self.activation!r}: leave it out")
         for layer in self.where or ():
             if layer not in range(len(self.widths) + 1):
                 raise ValueError(f"where names layer {layer}, but the layers are 0 to {len(self.widths)}, the output")
@@ -170,6 +200,7 @@ def start(specs: Sequence[Spec], seeds: Sequence[int], dtype: torch.dtype = torc
 
     Named by layer: weight0, bias0, gamma0, beta0, weight1, ...; of shape (replicas, out, in), with a kernel behind it
     for convolutions, and (replicas, out). A layer whose output is normalized at once has no bias: beta takes its place.
+    Weights that are not plain have their lengths beside them, length0, length1, ..., of shape (replicas, out).
 
     Raises
     ------
@@ -189,6 +220,11 @@ def start(specs: Sequence[Spec], seeds: Sequence[int], dtype: torch.dtype = torc
         stds = [s.gain / root if s.std is None else s.std for s in specs]
         params[f"weight{i}"] = torch.stack([std * draw for std, draw in zip(stds, draws, strict=True)])
         shape = (len(specs), out)
+        if spec.weights != "plain":
+            rows = params[f"weight{i}"].flatten(2)
+            rows = rows - rows.mean(2, keepdim=True) if spec.weights == "standardized" else rows
+            own = torch.linalg.vector_norm(rows, dim=2)
+            params[f"length{i}"] = own if spec.length is None else torch.full_like(own, spec.length)
         if i not in spec.normed or (spec.placement == "after" and i < last):
             params[f"bias{i}"] = torch.zeros(shape)
         if i in spec.normed:
@@ -205,20 +241,24 @@ def learned(spec: Spec, params: Params) -> list[str]:
 
 def start_stats(spec: Spec, params: Params) -> Stats:
     """Running statistics before the first batch, mean 0 and variance 1, for replicas * units channels of each layer."""
-    if spec.norm != "batch":
+    if spec.norm not in OF_BATCHES:
         return {}
     flat = {i: params[f"gamma{i}"].flatten() for i in spec.normed}
     return {i: RunningStats(torch.zeros_like(g), torch.ones_like(g)) for i, g in flat.items()}
 
 
 def masks(spec: Spec, batch: int, generators: Sequence[torch.Generator], dtype: torch.dtype) -> list[Tensor]:
-    """Dropout's factors of each hidden layer for one batch: 0, or 1 / (1 - dropout); none without dropout."""
+    """Dropout's factors of each hidden layer for one batch: 0, or 1 / (1 - dropout); none without dropout.
+
+    Of alpha dropout booleans: what is kept.
+    """
     if not spec.dropout:
         return []
     keep, space = 1 - spec.dropout, spec.inputs[1:]
     draws = [[torch.rand(n, batch, *space, generator=g) for n in spec.widths] for g in generators]
     stacked = (torch.stack(layer) for layer in zip(*draws, strict=True))  # (replicas, units, N) or with positions
-    factors = ((layer < keep).to(dtype) / keep for layer in stacked)
+    kept = (layer < keep for layer in stacked)
+    factors = kept if spec.alpha_dropout else (layer.to(dtype) / keep for layer in kept)
     return [f.transpose(1, 2).movedim(1, 0).flatten(1, 2) if space else f for f in factors]
 
 
@@ -233,7 +273,8 @@ def forward(
 ) -> tuple[Tensor, dict[int, Moments]]:
     """The logits (replicas, N, classes), and the moments of the batch in each batch norm, by the layer's number.
 
-    There is no train or eval mode: batch norm uses the batch's own statistics unless it is given others.
+    There is no train or eval mode: batch norm, also that of the mean only, uses the batch's own statistics unless it is
+    given others.
 
     Parameters
     ----------
@@ -264,7 +305,7 @@ def forward(
             h = h if spec.flat else h.mean((-2, -1))
             h = h.reshape(len(h), replicas, -1).movedim(0, 2)  # (replicas, channels, or with positions, N)
         normed, early = i in spec.normed, spec.placement == "before" or i == last
-        z = _affine(params, i, h)
+        z = _affine(spec, params, i, h)
         tap("z", i, z)
         pre = _norm(spec, params, i, z, stats, moments, tap, norm) if normed and early else z
         if spec.closes(i):
@@ -279,17 +320,67 @@ def forward(
         if normed and not early:
             h = _norm(spec, params, i, h, stats, moments, tap, norm)
         if masks:
-            h = h * masks[i]
+            h = alpha_dropout(h, masks[i], 1 - spec.dropout) if spec.alpha_dropout else h * masks[i]
         tap("a", i, h)
     raise AssertionError("the last layer returns")
 
 
-def _affine(params: Params, i: int, h: Tensor) -> Tensor:
-    weight, bias = params[f"weight{i}"], params.get(f"bias{i}")
+def data_init(spec: Spec, params: Params, x: Tensor) -> Params:
+    """Parameters whose affine maps put out mean 0 and standard deviation 1 in each unit, over the examples x.
+
+    The data-dependent initialization of :cite:`salimans2016weight`, layer by layer from below, in all layers: the
+    weights (or their lengths, where they are not plain) are divided by the standard deviation of z, and the bias takes
+    the mean away, where there is one. A unit that puts out the same for all examples keeps its weights.
+
+    Parameters
+    ----------
+    spec, params : the network, from :func:`start`
+    x : (replicas, N, *inputs), such as the first mini-batch
+
+    Raises
+    ------
+    ValueError
+        If the network normalizes its layers by more than the mean, or x does not have the inputs' shape.
+    """
+    if spec.norm not in ("none", "mean"):
+        raise ValueError(f"norm {spec.norm!r} sets the scale of each layer by itself: choose norm 'none' or 'mean'")
+    params, rows = dict(params), "weight" if spec.weights == "plain" else "length"
+    seen: dict[int, Tensor] = {}
+
+    def tap(place: str, layer: int, value: Tensor) -> None:
+        if place == "z":
+            seen[layer] = value
+
+    for i in range(len(spec.widths) + 1):
+        with torch.no_grad():
+            forward(spec, params, x, tap=tap)  # the layers above are computed in vain: plain, and fast enough
+            z = seen[i]
+            if z.ndim == 4:
+                z = z.transpose(0, 1).reshape(len(x), -1, len(z) * z[0, 0].numel())  # (replicas, channels, values)
+            std, mean = torch.std_mean(z, 2, correction=0)  # (replicas, units)
+            std = torch.where(std > 0, std, 1.0)
+            weight = params[f"{rows}{i}"]
+            params[f"{rows}{i}"] = weight / std.reshape(*std.shape, *[1] * (weight.ndim - 2))
+            if f"bias{i}" in params:
+                params[f"bias{i}"] = (params[f"bias{i}"] - mean) / std
+    return params
+
+
+def _affine(spec: Spec, params: Params, i: int, h: Tensor) -> Tensor:
+    weight, bias = _weight(spec, params, i), params.get(f"bias{i}")
     if weight.ndim == 3:
         return torch.bmm(weight, h) if bias is None else torch.baddbmm(bias[:, :, None], weight, h)
     flat = None if bias is None else bias.flatten()
     return functional.conv2d(h, weight.flatten(0, 1), flat, padding="same", groups=len(weight))
+
+
+def _weight(spec: Spec, params: Params, i: int) -> Tensor:
+    v = params[f"weight{i}"]
+    if spec.weights == "plain":
+        return v
+    g, inputs = params[f"length{i}"].flatten(), math.prod(v.shape[2:])
+    layout = weight_layout(len(g), inputs, centred=spec.weights == "standardized")
+    return normalized(v, g / math.sqrt(inputs), torch.zeros_like(g), layout, eps=0.0)[0]
 
 
 def _norm(
@@ -305,16 +396,17 @@ def _norm(
     gamma, beta, shape = params[f"gamma{i}"], params[f"beta{i}"], tuple(x.shape)
     if other is not None:
         return other(i, x, gamma, beta)
-    if spec.norm == "batch" and stats is not None:
-        seen = x if len(shape) == 4 else x.reshape(1, -1, shape[-1])  # (N, C, H, W), or (1, C, L)
-        return batch_norm_inference(seen, gamma.flatten(), beta.flatten(), stats[i], spec.eps).reshape(shape)
+    if spec.norm in OF_BATCHES and stats is not None:
+        seen, scaled = x if len(shape) == 4 else x.reshape(1, -1, shape[-1]), spec.norm == "batch"
+        # seen is (N, C, H, W), or (1, C, L)
+        return batch_norm_inference(seen, gamma.flatten(), beta.flatten(), stats[i], spec.eps, scaled).reshape(shape)
     if len(shape) == 4:
         layout = OF_IMAGES[spec.norm](shape, len(gamma), spec.groups)
     else:
         layout = OF_UNITS[spec.norm](shape[0], shape[1], shape[2], spec.groups)
     y, cache = normalized(x, gamma, beta, layout, spec.eps)
     tap("xhat", i, cache.xhat.reshape(shape))
-    if spec.norm == "batch":
+    if spec.norm in OF_BATCHES:
         m = cache.moments
         moments[i] = Moments(m.mean.flatten(), m.var.flatten(), m.count)
     return y

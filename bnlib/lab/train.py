@@ -51,6 +51,8 @@ class Run:
     steps : updates
     data : a data set of :func:`bnlib.data.load`
     hold : whether the weights of each unit in front of a norm are brought back to their first length after each update
+    data_init : whether each layer's scale and bias are first set by the data, :func:`bnlib.lab.nets.data_init`, those
+        of the first mini-batch
     """
 
     spec: Spec = field(default_factory=Spec)
@@ -61,6 +63,7 @@ class Run:
     steps: int = 500
     data: str = "digits"
     hold: bool = False
+    data_init: bool = False
 
     def __post_init__(self) -> None:
         """Reject what cannot be run."""
@@ -186,9 +189,6 @@ class _Program:
         self.runs, self.keep, self.spec, self.dtype = runs, keep, first.spec, dtype
         self.params = nets.start([run.spec for run in runs], [run.seed for run in runs], dtype)
         self.stats = nets.start_stats(self.spec, self.params)
-        self.learned = {name: self.params[name].requires_grad_() for name in nets.learned(self.spec, self.params)}
-        self.deltas = [torch.zeros_like(value) for value in self.learned.values()]
-        self.optimizer = OPTIMIZERS[first.optimizer](self.deltas)
         self.lr = torch.tensor([run.lr for run in runs], dtype=dtype)
 
         splits = [load(first.data, seed) for seed in seeds]
@@ -211,6 +211,12 @@ class _Program:
         )
         self.examples = x_train, y_train
         self.val, self.test = (x_val[self.who], y_val[self.who]), (x_test[self.who], y_test[self.who])
+        if first.data_init:
+            rows = torch.stack([next(batches(n, first.batch, seed)) for seed in seeds])
+            self.params = nets.data_init(self.spec, self.params, self._rows(rows)[0])
+        self.learned = {name: self.params[name].requires_grad_() for name in nets.learned(self.spec, self.params)}
+        self.deltas = [torch.zeros_like(value) for value in self.learned.values()]
+        self.optimizer = OPTIMIZERS[first.optimizer](self.deltas)
         self.rows = [batches(n, first.batch, seed) for seed in seeds]
         self.generators = [torch.Generator().manual_seed(run.seed) for run in runs]
 
@@ -263,9 +269,8 @@ class _Program:
         ]
 
     def _step(self, step: int) -> None:
-        rows = torch.stack([next(batches) for batches in self.rows])[self.who]  # (replicas, batch)
-        x, y = (a[self.who[:, None], rows] for a in self.examples)
-        masks = nets.masks(self.spec, rows.shape[1], self.generators, self.dtype)
+        x, y = self._rows(torch.stack([next(batches) for batches in self.rows]))
+        masks = nets.masks(self.spec, x.shape[1], self.generators, self.dtype)
         logits, moments = nets.forward(self.spec, self.params, x, masks=masks)
         loss = _cross_entropy(logits, y)
         # The replicas' losses are summed, and each depends on its own parameters alone.
@@ -283,6 +288,11 @@ class _Program:
         loss = loss.detach()
         self.failed[(self.failed == 0) & ~loss.isfinite()] = step
         self.losses.append(torch.where(self.failed > 0, math.nan, loss))
+
+    def _rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The mini-batch (replicas, batch) of each replica, from the rows (seeds, batch) of each seed."""
+        x, y = (a[self.who[:, None], rows[self.who]] for a in self.examples)
+        return x, y
 
     @torch.no_grad()
     def _evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bnlib.lab.nets import OF_IMAGES, OF_UNITS, Params, Spec, forward, learned, masks, start, start_stats
+from bnlib.lab.nets import (
+    OF_BATCHES,
+    OF_IMAGES,
+    OF_UNITS,
+    Params,
+    Spec,
+    data_init,
+    forward,
+    learned,
+    masks,
+    start,
+    start_stats,
+)
 from bnlib.running import RunningStats
 
 UNITS = Spec(inputs=(6,), widths=(8, 8, 8), classes=4)
@@ -146,10 +158,10 @@ def test_no_replica_sees_another(spec: Spec, norm: str, placement: str, generato
         torch.testing.assert_close(together[r], alone[0], rtol=1e-12, atol=1e-12)
         for i in own:
             torch.testing.assert_close(moments[i].var.reshape(3, -1)[r], own[i].var, rtol=1e-12, atol=1e-12)
-    assert set(moments) == (set(spec.normed) if norm == "batch" else set())
+    assert set(moments) == (set(spec.normed) if norm in OF_BATCHES else set())
 
 
-@pytest.mark.parametrize(("spec", "norm"), [kind for kind in KINDS if kind[1] != "batch"])
+@pytest.mark.parametrize(("spec", "norm"), [kind for kind in KINDS if kind[1] not in OF_BATCHES])
 def test_only_batch_norm_looks_at_the_other_examples(spec: Spec, norm: str, generator: torch.Generator):
     x = examples(spec, generator)
     one = replace(spec, norm=norm)
@@ -160,9 +172,10 @@ def test_only_batch_norm_looks_at_the_other_examples(spec: Spec, norm: str, gene
     assert not torch.allclose(forward(batch, params, x)[0][:, :2], forward(batch, params, x[:, :2])[0])
 
 
+@pytest.mark.parametrize("norm", OF_BATCHES)
 @pytest.mark.parametrize("spec", [UNITS, IMAGES], ids=["units", "images"])
-def test_with_statistics_batch_norm_does_not_look_at_the_batch(spec: Spec, generator: torch.Generator):
-    spec = replace(spec, norm="batch", where=(0, 2))
+def test_with_statistics_batch_norm_does_not_look_at_the_batch(spec: Spec, norm: str, generator: torch.Generator):
+    spec = replace(spec, norm=norm, where=(0, 2))
     params, x = randomized(spec, generator), examples(spec, generator)
     stats = {i: s.update(forward(spec, params, x)[1][i]) for i, s in start_stats(spec, params).items()}
     whole, moments = forward(spec, params, x, stats)
@@ -171,8 +184,9 @@ def test_with_statistics_batch_norm_does_not_look_at_the_batch(spec: Spec, gener
         torch.testing.assert_close(forward(spec, params, x[:, n : n + 1], stats)[0][:, 0], whole[:, n])
 
 
-def test_statistics_of_the_batch_itself_give_what_the_batch_gave(generator: torch.Generator):
-    spec = replace(IMAGES, norm="batch")
+@pytest.mark.parametrize("norm", OF_BATCHES)
+def test_statistics_of_the_batch_itself_give_what_the_batch_gave(norm: str, generator: torch.Generator):
+    spec = replace(IMAGES, norm=norm)
     params, x = randomized(spec, generator), examples(spec, generator)
     logits, moments = forward(spec, params, x)
     stats = {i: RunningStats(m.mean, m.var) for i, m in moments.items()}
@@ -219,6 +233,75 @@ def test_zero_gamma_makes_every_block_the_identity(spec: Spec, norm: str):
     assert not torch.equal(outputs[2], outputs[0])
 
 
+# Weights with a length of their own
+
+
+@pytest.mark.parametrize("spec", [UNITS, IMAGES], ids=["units", "images"])
+def test_normed_weights_start_as_the_plain_network(spec: Spec, generator: torch.Generator):
+    normed = replace(spec, weights="normed")
+    plain, own = (start([s] * 2, [3, 4], torch.float64) for s in (spec, normed))
+    assert own.keys() - plain.keys() == {f"length{i}" for i in range(4)}
+    x = examples(spec, generator)
+    torch.testing.assert_close(forward(normed, own, x)[0], forward(spec, plain, x)[0], rtol=1e-10, atol=1e-12)
+    longer = {n: p * 3 if n.startswith("weight") else p for n, p in own.items()}
+    torch.testing.assert_close(forward(normed, longer, x)[0], forward(spec, plain, x)[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("spec", [UNITS, IMAGES], ids=["units", "images"])
+def test_standardized_weights_do_not_see_a_constant_input(spec: Spec, generator: torch.Generator):
+    spec = replace(spec, weights="standardized", norm="none", flat=spec.kernel is not None)
+    params, x, seen = start([spec] * 2, [3, 4], torch.float64), examples(spec, generator), []
+    for moved in (x, x + 5):
+        forward(spec, params, moved, tap=lambda place, i, v: seen.append(v) if (place, i) == ("z", 0) else None)
+    inside = (..., slice(1, -1), slice(1, -1)) if spec.kernel else ...  # the border sees zeros beside the constant
+    torch.testing.assert_close(seen[0][inside], seen[1][inside], rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(params["length0"], params["weight0"].flatten(2).norm(dim=2))
+
+
+def test_a_given_length_is_every_units(generator: torch.Generator):
+    spec = replace(UNITS, weights="normed", length=0.7)
+    params, seen = start([spec], [0], torch.float64), {}
+    assert all((params[f"length{i}"] == 0.7).all() for i in range(4))
+    eye = torch.eye(6, dtype=torch.float64)[None]
+    forward(spec, params, eye, tap=lambda place, i, value: seen.__setitem__((place, i), value))
+    torch.testing.assert_close(seen["z", 0].norm(dim=2), torch.full((1, 8), 0.7, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("fields", [{}, {"weights": "normed"}, {"weights": "standardized"}, {"norm": "mean"}])
+@pytest.mark.parametrize("spec", [UNITS, IMAGES], ids=["units", "images"])
+def test_a_start_from_the_data_standardizes_every_unit(spec: Spec, fields: dict[str, str], generator: torch.Generator):
+    spec = replace(spec, activation="relu", **fields)
+    params, x, seen = start([spec] * 2, [3, 4], torch.float64), 2 + 3 * examples(spec, generator, 40), {}
+    before = {name: value.clone() for name, value in params.items()}
+    made = data_init(spec, params, x)
+    forward(spec, made, x, tap=lambda place, i, value: seen.__setitem__((place, i), value))
+    for i in range(4):
+        z = seen["z", i]
+        axes = 2 if z.ndim == 3 else (0, 2, 3)
+        std, mean = torch.std_mean(z, axes, correction=0)
+        torch.testing.assert_close(std, torch.ones_like(std), rtol=1e-9, atol=0)
+        if f"bias{i}" in params:
+            torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-9)
+        if spec.weights != "plain":
+            assert torch.equal(made[f"weight{i}"], params[f"weight{i}"])
+    assert all(torch.equal(params[name], value) for name, value in before.items())
+
+
+def test_a_unit_without_a_scale_keeps_its_weights(generator: torch.Generator):
+    spec = replace(UNITS, activation="relu")
+    params, x = start([spec], [3], torch.float64), examples(spec, generator, replicas=1)
+    params["weight1"][:, 2] = 0
+    made = data_init(spec, params, x)
+    assert torch.equal(made["weight1"][:, 2], params["weight1"][:, 2])
+    assert all(value.isfinite().all() for value in made.values())
+
+
+def test_a_start_from_the_data_is_for_networks_that_do_not_normalize():
+    spec = replace(UNITS, norm="layer")
+    with pytest.raises(ValueError, match="norm 'layer' sets the scale of each layer by itself: choose norm 'none'"):
+        data_init(spec, start([spec], [0]), torch.zeros(1, 5, 6))
+
+
 # Dropout
 
 
@@ -245,6 +328,20 @@ def test_a_replicas_masks_are_its_seeds_own(spec: Spec):
         assert torch.equal(both[1:] if spec.kernel is None else both[:, one.shape[1] :], one)
 
 
+def test_alpha_dropout_keeps_mean_and_variance(generator: torch.Generator):
+    spec = Spec(inputs=(6,), widths=(2000,), activation="selu", dropout=0.3, alpha_dropout=True)
+    params, x, seen = start([spec], [0], torch.float64), examples(spec, generator, 200, replicas=1), {}
+    drawn = masks(spec, 200, [torch.Generator().manual_seed(0)], torch.float64)
+    assert drawn[0].unique().tolist() == [0, 1]
+    for name, factors in (("without", []), ("with", drawn)):
+        forward(spec, params, x, masks=factors, tap=lambda place, i, value, n=name: seen.__setitem__((n, place), value))
+    # mean 0 and variance 1 stay; other values come nearer to them, as far as something is dropped
+    before, after = (torch.stack(torch.std_mean(seen[name, "a"])) for name in ("without", "with"))
+    target = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    assert ((after - target).abs() < (before - target).abs() + 0.01).all()
+    assert not torch.equal(seen["with", "a"], seen["without", "a"])
+
+
 def test_without_dropout_there_is_no_mask():
     assert masks(UNITS, 9, [torch.Generator()], torch.float64) == []
 
@@ -255,10 +352,16 @@ def test_without_dropout_there_is_no_mask():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"norm": "instance"}, r"norm is 'instance': choose one of \['none', 'batch', 'layer', 'group'\]"),
+        (
+            {"norm": "instance"},
+            r"norm is 'instance': choose one of \['none', 'batch', 'mean', 'layer', 'rms', 'group'\]",
+        ),
         ({"norm": "bacth"}, "norm is 'bacth'"),
         ({"placement": "between"}, r"placement is 'between': choose one of \['before', 'after'\]"),
-        ({"activation": "gelu"}, r"activation is 'gelu': choose one of \['sigmoid', 'tanh', 'relu', 'identity'\]"),
+        (
+            {"activation": "gelu"},
+            r"activation is 'gelu': choose one of \['sigmoid', 'tanh', 'relu', .*'selu', 'identity'\]",
+        ),
         ({"inputs": (8, 8)}, r"inputs \(8, 8\), .* must be positive whole numbers"),
         ({"widths": (100, 0)}, r"widths \(100, 0\)"),
         ({"classes": -1}, "classes -1"),
@@ -287,6 +390,12 @@ def test_without_dropout_there_is_no_mask():
             {"norm": "instance", "inputs": (1, 8, 8), "kernel": 3, "where": (0, 3)},
             "where names layer 3, the output, which has no positions",
         ),
+        ({"weights": "normal"}, r"weights is 'normal': choose one of \['plain', 'normed', 'standardized'\]"),
+        ({"length": 1.0}, "length is 1.0 and weights 'plain'"),
+        ({"length": math.nan, "weights": "normed"}, "length is nan"),
+        ({"gain": 0.0, "weights": "normed"}, "gain is 0.0 .* have no direction"),
+        ({"std": 0.0, "weights": "standardized"}, "std 0.0, but weights of length 0"),
+        ({"alpha_dropout": True, "dropout": 0.5}, "alpha_dropout is made for activation 'selu', not 'sigmoid'"),
         ({"zero_gamma": True, "norm": "batch"}, "zero_gamma is for residual blocks with a norm"),
         ({"zero_gamma": True, "residual": True}, "set residual=True and a norm"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bnlib.lab.nets import Spec
 from bnlib.lab.records import Labels, Settings, Values
@@ -20,6 +21,11 @@ def half_decades(low: float, high: float) -> list[float]:
     """From low to high in steps of half a decade, to three digits: half_decades(0.1, 10) is 0.1, 0.316, 1, 3.16, 10."""
     first, last = (round(2 * np.log10(bound)) for bound in (low, high))
     return [float(f"{10 ** (k / 2):.3g}") for k in range(first, last + 1)]
+
+
+def moments(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each unit over the batch, (..., 1, units), of z (..., N, units)."""
+    return z.mean(-2, keepdim=True), z.var(-2, correction=0, keepdim=True)
 
 
 def spec_of(fields: Settings, **more: Any) -> Spec:
@@ -50,6 +56,7 @@ def trained(
     batch: int = 60,
     data: str = "digits",
     hold: bool = False,
+    data_init: bool = False,
     every: int | None = None,
     until: float | None = None,
     dtype: str = "float32",
@@ -60,7 +67,7 @@ def trained(
     ----------
     spec : fields of :class:`bnlib.lab.nets.Spec` that all replicas share
     runs : of each replica its seed and lr, and its gain where that is not the spec's
-    steps, optimizer, batch, data, hold : as in :class:`bnlib.lab.train.Run`
+    steps, optimizer, batch, data, hold, data_init : as in :class:`bnlib.lab.train.Run`
     every : evaluate after each so many updates; None is at the end alone
     until : the validation accuracy that is to be reached, after which the training of all replicas stops
     dtype : "float32" or "float64"
@@ -80,6 +87,7 @@ def trained(
             data=data,
             steps=steps,
             hold=hold,
+            data_init=data_init,
         )
         for run in runs
     ]

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bnlib.data import load
-from bnlib.lab.experiments import Cases, half_decades
+from bnlib.lab.experiments import Cases, half_decades, moments
 from bnlib.lab.nets import ACTIVATIONS, Params, Spec, start
 from bnlib.lab.records import Experiment, Settings, Values
 from bnlib.lab.train import batches
@@ -128,11 +128,6 @@ def standardized(z: Tensor, cut: list[str] | tuple[str, ...] = ()) -> Tensor:
     mean = mean.detach() if "mean" in cut else mean
     var = var.detach() if "variance" in cut else var
     return (z - mean) / (var + EPS).sqrt()
-
-
-def moments(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each unit over the batch, (..., 1, units)."""
-    return z.mean(-2, keepdim=True), z.var(-2, correction=0, keepdim=True)
 
 
 class Averages:

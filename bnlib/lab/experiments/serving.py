@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from bnlib.data import load
 from bnlib.lab import nets
-from bnlib.lab.experiments import Cases, half_decades
+from bnlib.lab.experiments import Cases, half_decades, moments
 from bnlib.lab.nets import Params, Spec
 from bnlib.lab.records import Experiment, Values
 from bnlib.lab.train import batches
@@ -87,7 +87,7 @@ def begin(seeds: int, dtype: torch.dtype = torch.float64) -> Params:
 
 def of_batch(i: int, z: Tensor) -> Known:
     """Mean and biased variance of z, (..., N, units), over its own examples."""
-    return z.mean(-2, keepdim=True), z.var(-2, correction=0, keepdim=True)
+    return moments(z)
 
 
 def forward(params: Params, x: Tensor, statistics: Statistics) -> tuple[Tensor, list[Tensor]]:
@@ -196,9 +196,9 @@ def averaged(
     kinds: dict[str, Average] = {f"m {m:g}": Average(m, batch) for m in momenta} | {"cumulative": Average(None, batch)}
     params, found = begin(seeds, getattr(torch, dtype)), {}
     rows = rows_of(train.x.shape[1], batch, seeds)
-    for step, (now, moments) in enumerate(trained(params, train, rows, lr, steps), 1):
+    for step, (now, of_layers) in enumerate(trained(params, train, rows, lr, steps), 1):
         for average in kinds.values():
-            average.update(moments)
+            average.update(of_layers)
         if step not in at:
             continue
         known = {"exact": exact(now, train.x)}

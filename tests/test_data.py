@@ -45,6 +45,19 @@ def test_tables_are_complete_and_in_their_own_units(name, original, rows, column
         assert split.y_train.dtype == np.float64
 
 
+def test_centred_digits_lose_the_training_sets_mean_image_and_have_pixels_of_variance_1_on_average():
+    raw, split = data.load("digits", seed=3), data.load("centred digits", seed=3)
+    np.testing.assert_allclose(split.x_train.mean(0), 0, atol=1e-12)
+    assert split.x_train.var(0).mean() == pytest.approx(1)
+    assert split.x_train.var(0).min() == 0  # a pixel that is never inked stays 0
+    scale = np.sqrt(((raw.x_train - raw.x_train.mean(0)) ** 2).mean())
+    for name in ("x_train", "x_val", "x_test"):  # all by the training set's numbers
+        expected = (getattr(raw, name) - raw.x_train.mean(0)) / scale
+        np.testing.assert_allclose(getattr(split, name), expected, atol=1e-12)
+    for name in ("y_train", "y_val", "y_test"):
+        np.testing.assert_array_equal(getattr(split, name), getattr(raw, name))
+
+
 def test_parts_are_disjoint_and_complete():
     split = data.load("digits", seed=3)
     images, labels = load_digits(return_X_y=True)
@@ -84,6 +97,7 @@ def test_a_further_data_set_is_one_entry(monkeypatch):
 
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"no data set is called 'mnist': choose one of \['breast cancer', .*'digits', 'wine'\]"
+        ValueError,
+        match=r"no data set is called 'mnist': choose one of \['breast cancer', 'centred digits', .*'digits', 'wine'\]",
     ):
         data.load("mnist")

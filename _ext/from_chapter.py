@@ -37,7 +37,7 @@ def find_figure(notebook: dict[str, Any], name: str) -> tuple[bytes, str, str]:
 def find_formula(notebook: dict[str, Any], label: str) -> str:
     """The TeX of the equation with that label; LookupError if there is none."""
     for cell in notebook["cells"]:
-        text = "".join(cell["source"])
+        text = re.sub(r"(?m)^> ?", "", "".join(cell["source"]))  # derivations are set as quotations
         if cell["cell_type"] == "markdown" and (end := text.find(f"\n$$ ({label})")) >= 0:
             return text[:end].rpartition("$$\n")[2]
     raise LookupError(f"no equation is labelled {label!r}")

@@ -39,3 +39,9 @@ def test_a_label_that_no_equation_has_is_an_error():
     assert find_formula(notebook, "eq-bias").startswith("(z_i + b)")
     with pytest.raises(LookupError, match="'eq-nowhere'"):
         find_formula(notebook, "eq-nowhere")
+
+
+def test_a_formula_within_a_quoted_derivation_is_found_without_its_marks():
+    text = "> **Derivation.** Since\n>\n> $$\n> a = b ,\n> \\quad c > d\n> $$ (eq-quoted)\n>\n> it follows.\n"
+    notebook = {"cells": [{"cell_type": "markdown", "source": text.splitlines(keepends=True)}]}
+    assert find_formula(notebook, "eq-quoted") == "a = b ,\n\\quad c > d"

@@ -27,7 +27,8 @@ def weight_layout(units: int, inputs: int, centred: bool = False) -> Layout:
 def weight_norm(v: Array, g: Array, centred: bool = False) -> tuple[Array, Cache]:
     """Weights w of which row k has the direction of v's row k and the length g[k]: :cite:`salimans2016weight`, eq. 2.
 
-    w = g v / |v|, row by row. There is no eps: a row without a length has no direction.
+    w = g v / abs(v), row by row, with abs(v) the length of a row. There is no eps: a row without length has no
+    direction.
 
     Parameters
     ----------
@@ -70,7 +71,8 @@ def weight_norm(v: Array, g: Array, centred: bool = False) -> tuple[Array, Cache
 def weight_norm_backward(dw: Array, cache: Cache) -> WeightGrads:
     """The gradients with respect to v and g, from that with respect to w: :cite:`salimans2016weight`, eq. 3.
 
-    dg is the part of dw along the direction of v. dv is the rest, times g / |v|: at right angles to v.
+    dg is the part of dw along the direction of v. dv is the rest, times g and divided by the length of v: at right
+    angles to v.
 
     Raises
     ------

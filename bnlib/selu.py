@@ -59,7 +59,7 @@ def selu_derivative(x: Array, alpha: float = ALPHA, scale: float = LAMBDA) -> Ar
 def moments(
     mean: ArrayLike, var: ArrayLike, alpha: float = ALPHA, scale: float = LAMBDA
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of selu(x) for a Gaussian x, in closed form; see :cite:`klambauer2017self`, equations 4 and 5.
+    """Mean and variance of selu(x) for a Gaussian x, in closed form, after :cite:`klambauer2017self`.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -301,7 +302,7 @@ def test_a_convolutional_replica_is_a_plain_run(norm: str, optimizer: str):
     ids=lambda spec: spec.norm + "".join(f" {n}={v}" for n, v in vars(spec).items() if v != getattr(UNITS, n))[:60],
 )
 def test_every_part_of_a_specification_is_what_it_says(spec: Spec):
-    calm = {"lr": 0.03} if spec.activation == "selu" else {}  # where rounding does not grow
+    calm: dict[str, Any] = {"lr": 0.03} if spec.activation == "selu" else {}  # where rounding does not grow
     for history in train_exactly(replicas(spec, steps=25, batch=20, **calm)[:2]):
         assert_like_plain(history)
 

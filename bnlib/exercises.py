@@ -55,6 +55,14 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
       batch of n examples, vars biased; PyTorch's running statistics after them, from mean 0 and variance 1
     - ``"09-fold"``: ``f(W, b, gamma, beta, mean, var, eps) -> (W_new, b_new)``, W of shape (D, C), the others (C,)
     - ``"10-pool"``: ``f(counts, means, vars) -> (mean, var)``, counts of shape (S,), means and vars (S, C)
+    - ``"12-axes"``: ``f(x, gamma, beta, groups, eps) -> y``, group norm of x of shape (N, C, L)
+    - ``"12-scale"``: ``f(y, gamma, beta, a) -> y_new``, y of shape (N, C) what layer norm with eps = 0 puts out; then
+      with all weights of the layer, which has no bias, multiplied by the number a, not 0
+    - ``"13-weightnorm"``: ``f(dw, v, g) -> (dv, dg)``, dw and v of shape (units, inputs), g (units,)
+    - ``"13-moments"``: ``f(mean, var) -> (mean_out, var_out)``, all (units,): of relu(z), z Gaussian with mean and var
+    - ``"14-start"``: ``f(normals) -> weights``, both of shape (units, inputs), normals standard normal numbers
+    - ``"14-dropout"``: ``f(h, kept, keep_prob) -> out``, h and out of shape (N, C), kept of that shape with 1 for what
+      is kept and 0 for what is dropped
 
     gamma, beta and their gradients are (C,); eps, lr, beta1 and beta2 are numbers. Arguments are NumPy arrays, passed
     by position; outputs may be arrays, torch tensors or lists. Right is what agrees to 1e-6 of an output's largest

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import ndtr
 
-from bnlib import Grads, batch_norm, normalize_backward
+from bnlib import Grads, batch_norm, group_norm, layer_norm, normalize_backward
 from bnlib.catalogue import EXERCISES, Exercise, Mistake
 from bnlib.deep_linear import update_expansion
 from bnlib.exercises import DOUBLE, Diagnosis, check
 from bnlib.lab.experiments.fixes import penalized
+from bnlib.normprop import relu_moments
 from bnlib.norms import Moments
 from bnlib.running import RunningStats, fold, pooled
+from bnlib.selu import alpha_dropout
 from bnlib.shift import effective_sample_size
 
 EVERY = sorted(EXERCISES)
@@ -91,6 +94,37 @@ def pool_by_bnlib(counts, means, vars):
     return moments.mean, moments.var
 
 
+def grouped_by_bnlib(x, gamma, beta, groups, eps):
+    return group_norm(x, gamma, beta, groups, eps)[0]
+
+
+def scaled_by_bnlib(y, gamma, beta, a):
+    z = a * (3 * (y - beta) / gamma + 5)  # a layer's sums with just this output, all multiplied by a
+    return layer_norm(z, gamma, beta, eps=0)[0]
+
+
+def moments_by_bnlib(mean, var):
+    return tuple(a.astype(mean.dtype) for a in relu_moments(mean, var))
+
+
+def weights_by_torch(dw, v, g):
+    layer: Any = torch.nn.Linear(v.shape[1], v.shape[0], bias=False, dtype=torch.tensor(v).dtype)
+    torch.nn.utils.parametrizations.weight_norm(layer)
+    inside = layer.parametrizations.weight
+    lengths, direction = inside.original0, inside.original1
+    with torch.no_grad():
+        lengths.copy_(torch.tensor(g)[:, None])
+        direction.copy_(torch.tensor(v))
+    dg, dv = torch.autograd.grad(layer.weight, (lengths, direction), torch.tensor(dw))
+    return dv, dg[:, 0]
+
+
+def weights_of_length_one(normals):
+    """As PyTorch's LeCun normal draws them: its gain for SELU is 3/4, so that its "linear" one is wanted."""
+    gain = normals.dtype.type(torch.nn.init.calculate_gain("linear"))
+    return gain * normals / np.sqrt(normals.shape[1], dtype=normals.dtype)
+
+
 RIGHT = {
     "01-weights": line_by_polyfit,
     "02-backward": layers_by_autograd,
@@ -104,6 +138,12 @@ RIGHT = {
     "09-running": running_by_torch,
     "09-fold": folded_by_bnlib,
     "10-pool": pool_by_bnlib,
+    "12-axes": grouped_by_bnlib,
+    "12-scale": scaled_by_bnlib,
+    "13-weightnorm": weights_by_torch,
+    "13-moments": moments_by_bnlib,
+    "14-start": weights_of_length_one,
+    "14-dropout": alpha_dropout,
 }
 
 
@@ -586,12 +626,58 @@ def f(counts, means, vars):
     m2 = (n * vars).sum(0) + (n * (means - mean)**2).sum(0)
     return mean, m2 / n.sum()
 """,
+    "14-start": """
+def f(normals):
+    units, inputs = normals.shape
+    return normals * (1 / inputs) ** 0.5
+""",
+    "14-dropout": """
+def f(h, kept, keep_prob):
+    q, bound = keep_prob, -1.0507009873554805 * 1.6732632423543772
+    x = np.where(kept == 1, h, bound)
+    var = q + q * (1 - q) * bound**2
+    a = 1 / var**0.5
+    b = -a * (1 - q) * bound
+    return a * x + b
+""",
+    "12-axes": """
+def f(x, gamma, beta, groups, eps):
+    N, C, L = x.shape
+    g = x.reshape(N, groups, C // groups, L)
+    mean = g.mean((2, 3), keepdims=True)
+    var = ((g - mean) ** 2).mean((2, 3), keepdims=True)
+    xhat = ((g - mean) / np.sqrt(var + eps)).reshape(N, C, L)
+    return gamma[:, None] * xhat + beta[:, None]
+""",
+    "12-scale": """
+def f(y, gamma, beta, a):
+    xhat = (y - beta) / gamma
+    return gamma * np.sign(a) * xhat + beta
+""",
+    "13-weightnorm": """
+def f(dw, v, g):
+    length = np.linalg.norm(v, axis=1, keepdims=True)
+    unit = v / length
+    along = (dw * unit).sum(1, keepdims=True)
+    dv = g[:, None] / length * (dw - along * unit)
+    dg = (dw * unit).sum(1)
+    return dv, dg
+""",
+    "13-moments": """
+def f(mean, var):
+    s = np.sqrt(var)
+    r = mean / s
+    Phi, phi = ndtr(r), np.exp(-(r**2) / 2) * (2 * np.pi) ** -0.5
+    first = mean * Phi + s * phi
+    second = (mean**2 + var) * Phi + mean * s * phi
+    return first, second - first**2
+""",
 }
 
 
 def reader(name: str, change: str = ""):
     """A reader's function for an exercise, with some places changed."""
-    names: dict[str, Any] = {"np": np, "itertools": itertools}
+    names: dict[str, Any] = {"np": np, "itertools": itertools, "ndtr": ndtr}
     exec(compile(edited(READERS[name], change), "reader", "exec"), names)
     return names["f"]
 
@@ -766,6 +852,172 @@ def test_a_readers_wrong_penalty_is_named(change, says):
 )
 def test_a_readers_wrong_pooling_is_named(change, says):
     _, sentence = check("10-pool", reader("10-pool", change)).sentences
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("14-start", "1 / inputs -> 2 / inputs", "He's initialization, for ReLU"),
+        ("14-start", "1 / inputs -> 2 / (inputs + units)", "Glorot's initialization"),
+        ("14-start", " * (1 / inputs) ** 0.5 -> ", "a variance as large as their number"),
+        ("14-start", "(1 / inputs) ** 0.5 -> (1 / inputs)", "1/inputs is the variance"),
+        ("14-start", "1 / inputs -> 1 / units", "you divide by the number of units"),
+        ("14-start", "1 / inputs -> 1 / (3 * inputs)", "PyTorch's linear layers"),
+        ("14-start", "(1 / inputs) -> inputs", "upside down"),
+        ("14-start", "* (1 / inputs) ** 0.5 -> / np.linalg.norm(normals, axis=1)[:, None]", "exactly the length 1"),
+        ("14-start", "* (1 / inputs) ** 0.5 -> / np.linalg.norm(normals, axis=0)", "Each column has the length 1"),
+        (
+            "14-start",
+            "return normals * (1 / inputs) ** 0.5 -> "
+            "w = normals - normals.mean(1)[:, None]; return w / np.linalg.norm(w, axis=1)[:, None]",
+            "The rows are centred",
+        ),
+        ("14-start", "* (1 -> * 1.0507009873554805 * (1", "SELU's scale went into the weights"),
+        ("14-dropout", "h, bound) -> h / q, 0) ;; return a * x + b -> return x", "That is plain dropout"),
+        ("14-dropout", "h, bound) -> h, 0)", "What is dropped becomes 0"),
+        ("14-dropout", "return a * x + b -> return x", "mean and variance are not restored"),
+        ("14-dropout", "q, bound = keep_prob -> q, bound = 1 - keep_prob", "not the one that is dropped"),
+        ("14-dropout", "1 / var**0.5 -> 1 / var", "lacks the root"),
+        ("14-dropout", "1 / var**0.5 -> var**0.5", "The slope is the standard deviation"),
+        ("14-dropout", "return a * x + b -> return a * x", "The shift is missing"),
+        ("14-dropout", "b = -a -> b = a", "The shift has the other sign"),
+        ("14-dropout", "b = -a * -> b = -", "not multiplied by the slope"),
+        ("14-dropout", "-a * (1 - q) -> -a * q", "The shift counts the kept share"),
+        ("14-dropout", "-1.0507009873554805 * -> -", "the scale is missing"),
+        ("14-dropout", "-1.0507009873554805 -> 1.0507009873554805", "The bound has the wrong sign"),
+        ("14-dropout", "q * (1 - q) * bound**2 -> (1 - q) * bound**2", "keep_prob is missing"),
+        ("14-dropout", "q * (1 - q) * bound**2 -> q * bound**2", "1 - keep_prob is missing"),
+        ("14-dropout", "var = q + -> var = 1 +", "bring the variance keep_prob"),
+        ("14-dropout", "var = q + q * (1 - q) * bound**2 -> var = q", "part of the variance is missing"),
+        ("14-dropout", "* bound**2 -> * bound ;; var**0.5 -> abs(var) ** 0.5", "not squared"),
+        ("14-dropout", "kept == 1 -> kept == 0", "turned round"),
+        ("14-dropout", "return a * x + b -> return (x - x.mean()) / x.std()", "those of the batch at hand"),
+    ],
+)
+def test_a_readers_wrong_selu_is_named(name, change, says):
+    _, sentence = check(name, reader(name, change)).sentences
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (" - along * unit -> ", "The projection is forgotten"),
+        ("(dw - along * unit) -> (along * unit)", "what must go"),
+        ("dw - along -> dw + along", "is added"),
+        ("dw - along * unit -> dw - (dw * v).sum(1, keepdims=True) * v", "uses v in place"),
+        ("along * unit -> along * v", "one of them is v"),
+        (
+            "dw - along * unit -> dw - (dw * g[:, None] * unit).sum(1, keepdims=True) * g[:, None] * unit",
+            "uses w",
+        ),
+        ("along = (dw * unit).sum(1, keepdims=True) -> along = (dw * unit).sum()", "runs over all units"),
+        ("g[:, None] / length -> 1 / length", "g is missing"),
+        ("g[:, None] / length -> g[:, None]", "not divided by |v|"),
+        ("g[:, None] / length -> g[:, None] / length**2", "twice"),
+        ("g[:, None] / length -> abs(g[:, None]) / length", "|g| stands for g"),
+        ("axis=1 -> axis=0", "over the units, axis 0"),
+        ("np.linalg.norm(v, axis=1, keepdims=True) -> np.linalg.norm(v)", "for the whole matrix"),
+        ("np.linalg.norm(v, axis=1, keepdims=True) -> (v**2).sum(1, keepdims=True)", "its root is missing"),
+        ("dg = (dw * unit).sum(1) -> dg = (dw * v).sum(1)", "dg is not divided"),
+        ("dg = (dw * unit).sum(1) -> dg = (dw * unit).sum(0)", "summed over the units"),
+        ("dg = (dw * unit).sum(1) -> dg = g * (dw * unit).sum(1)", "multiplied by g"),
+        ("dg = (dw * unit).sum(1) -> dg = np.linalg.norm(dw, axis=1)", "the length of dw"),
+    ],
+)
+def test_a_readers_wrong_weight_norm_is_named(change, says):
+    sentence = check("13-weightnorm", reader("13-weightnorm", change)).sentences[1]
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("second - first**2 -> second", "var_out is the mean square"),
+        ("second - first**2 -> second - mean**2", "not that of relu(z)'s"),
+        (
+            "mean * Phi + s * phi -> s * (2 * np.pi) ** -0.5 ;; (mean**2 + var) * Phi + mean * s * phi -> var / 2",
+            "for mean 0, only scaled",
+        ),
+        ("np.sqrt(var) -> var", "its root, the standard deviation"),
+        ("mean / s -> mean", "taken at the mean;"),
+        ("mean / s -> mean / var", "taken at mean / var"),
+        ("ndtr(r) -> ndtr(-r)", "is cut off; Phi(r) passes"),
+        (" * (2 * np.pi) ** -0.5 -> ", "lacks its factor 1 / sqrt(2 pi)"),
+        ("(r**2) / 2 -> (r**2)", "exponent is -r**2 / 2"),
+        ("mean * Phi + s * phi -> mean * Phi", "missing in the mean."),
+        ("Phi + s * phi -> Phi + phi", "lacks its factor, the standard deviation"),
+        (" + mean * s * phi -> ", "missing in the mean square"),
+        ("+ mean * s * phi -> + 2 * mean * s * phi", "has the factor 2"),
+        ("return first, second - first**2 -> return first / Phi, second / Phi - (first / Phi) ** 2", "z that pass;"),
+        ("second - first**2 -> np.sqrt(second - first**2)", "is a standard deviation"),
+    ],
+)
+def test_a_readers_wrong_moments_are_named(change, says):
+    sentence = check("13-moments", reader("13-moments", change)).sentences[1]
+    assert says in sentence
+
+
+OVER = "g.mean((2, 3), -> g.mean({0}, ;; - mean) ** 2).mean((2, 3), -> - mean) ** 2).mean({0},"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (OVER.format("(0, 2, 3)"), "run over the batch as well"),
+        (OVER.format("3"), "as in instance norm"),
+        (OVER.format("2"), "position by position"),
+        (OVER.format("(1, 2, 3)"), "groups is not used"),
+        (OVER.format("(0, 3)"), "as in batch norm"),
+        (OVER.format("(0, 1, 2, 3)"), "run over everything"),
+        ("(N, groups, C // groups, L) -> (N, C // groups, groups, L) ;; " + OVER.format("(1, 3)"), "every groups-th"),
+        ("(N, groups, C // groups, L) -> (N, C // groups, groups, L)", "Number and size"),
+        ("((g - mean) ** 2).mean((2, 3), keepdims=True) -> g.var((2, 3), ddof=1, keepdims=True)", "is unbiased"),
+        ("np.sqrt(var + eps) -> (np.sqrt(var) + eps)", "outside the root"),
+        ("var + eps -> var", "eps is forgotten"),
+        ("var + eps -> var + 1e-5", "always 1e-5"),
+        ("np.sqrt(var + eps) -> (var + eps)", "its root is missing"),
+        ("mean = g.mean((2, 3), keepdims=True) -> mean = 0", "that is RMS norm"),
+        ("((g - mean) ** 2) -> (g**2)", "taken about zero"),
+        ("((g - mean) / np -> (g / np", "not subtracted in front"),
+        (
+            "g = x.reshape -> g = (gamma[:, None] * x).reshape ;; gamma[:, None] * xhat -> xhat",
+            "gamma multiplies x before",
+        ),
+        ("gamma[:, None] * xhat -> xhat", "gamma is forgotten"),
+        (" + beta[:, None] -> ", "beta is forgotten"),
+        ("gamma[:, None] * xhat + beta[:, None] -> beta[:, None] * xhat + gamma[:, None]", "changed places"),
+        ("gamma[:, None] * xhat + beta[:, None] -> gamma[:, None] * (xhat + beta[:, None])", "before gamma multiplies"),
+    ],
+)
+def test_a_readers_wrong_group_norm_is_named(change, says):
+    _, sentence = check("12-axes", reader("12-axes", change)).sentences
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("np.sign(a) * -> ", "not invariant for every a"),
+        ("np.sign(a) -> a", "multiplied by a."),
+        ("np.sign(a) -> abs(a)", "multiplied by |a|"),
+        ("np.sign(a) * xhat -> xhat / a", "divided by a:"),
+        ("np.sign(a) * xhat -> xhat / abs(a)", "divided by |a|"),
+        ("* np.sign(a) * xhat -> * -xhat", "even where a is positive"),
+        ("gamma * np.sign(a) * xhat + beta -> np.sign(a) * y", "does not see a"),
+        ("gamma * np.sign(a) * xhat + beta -> gamma * np.sign(a) * xhat", "not added again"),
+        ("(y - beta) / gamma -> y - beta", "gamma is multiplied a second time"),
+        ("gamma * np.sign(a) -> np.sign(a)", "gamma is lost"),
+        (
+            "xhat = (y - beta) / gamma -> m = y.mean(1, keepdims=True) ;; "
+            "gamma * np.sign(a) * xhat + beta -> np.sign(a) * (y - m) + m",
+            "its own mean",
+        ),
+    ],
+)
+def test_a_readers_wrong_scale_is_named(change, says):
+    _, sentence = check("12-scale", reader("12-scale", change)).sentences
     assert says in sentence
 
 

@@ -3,7 +3,20 @@
 A new mistake is one :class:`Mistake`, a new exercise an entry in its module's ``EXERCISES``.
 """
 
-from bnlib.catalogue import batches, deep_linear, fixes, inputs, shift, signals, test_time, training, transform
+from bnlib.catalogue import (
+    axes,
+    batches,
+    deep_linear,
+    fixes,
+    inputs,
+    selu,
+    shift,
+    signals,
+    test_time,
+    training,
+    transform,
+    weights,
+)
 from bnlib.catalogue.exercise import Exercise, Mistake, Outputs
 
 EXERCISES: dict[str, Exercise] = (
@@ -16,6 +29,9 @@ EXERCISES: dict[str, Exercise] = (
     | training.EXERCISES
     | test_time.EXERCISES
     | batches.EXERCISES
+    | axes.EXERCISES
+    | weights.EXERCISES
+    | selu.EXERCISES
 )
 
 __all__ = ["EXERCISES", "Exercise", "Mistake", "Outputs"]

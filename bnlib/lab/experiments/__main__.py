@@ -4,11 +4,11 @@ import argparse
 import sys
 
 from bnlib.lab import records
-from bnlib.lab.experiments import batches, fixes, serving, signals, training
+from bnlib.lab.experiments import axes, batches, fixes, selu, serving, signals, training, weights
 from bnlib.lab.records import Experiment, StaleRecordError
 
 EXPERIMENTS: dict[str, Experiment] = {
-    e.id: e for module in (signals, batches, fixes, training, serving) for e in module.EXPERIMENTS
+    e.id: e for module in (signals, batches, fixes, training, serving, axes, weights, selu) for e in module.EXPERIMENTS
 }
 
 

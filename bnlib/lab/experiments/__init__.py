@@ -3,7 +3,7 @@
 Where an experiment judges a claim, its docstring holds the criterion, written before the experiment was first run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -102,3 +102,9 @@ def trained(
     if until is not None:
         values["steps_to"] = [h.steps_to(until) for h in histories]
     return values
+
+
+def by_rate(values: Iterable[Any], lrs: list[float]) -> list[Any]:
+    """A list for each rate with a number, or a list, for each seed, from those of all runs, rates first."""
+    array = np.asarray(list(values))
+    return array.reshape(len(lrs), -1, *array.shape[1:]).tolist()

@@ -17,16 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from bnlib.data import load
 from bnlib.lab import nets
-from bnlib.lab.experiments import Cases, half_decades, spec_of
-from bnlib.lab.nets import Params, Spec, Stats
+from bnlib.lab.experiments import Cases, by_rate, half_decades, spec_of
+from bnlib.lab.nets import Params, Spec
 from bnlib.lab.records import Experiment, Settings, Values
-from bnlib.lab.train import batches
+from bnlib.lab.train import Run, train
 
-AT_ONCE = 4096  # examples of all replicas in one step
 HE = 1.41
 
 
@@ -93,8 +91,7 @@ def _normprop(
 ) -> Cases:
     """Normalization propagation: 8 hidden layers of 100 units, against plain ReLUs at He's gain and batch norm.
 
-    The mean image of the training set is subtracted from the inputs, and they are divided by one number, so that the
-    mean of the pixels' variances is 1. For normprop each unit's weights start with length 1, which is learned
+    The inputs are bnlib.data's "centred digits". For normprop each unit's weights start with length 1, which is learned
     afterwards as batch norm's gamma is, and the biases at 0. Mini-batches of 60, and for normprop also of one, with
     fewer images, since each costs a step.
 
@@ -114,9 +111,6 @@ def _normprop(
             "batch": batch, "steps": images[str(batch)] // batch, "lrs": lrs[str(batch)], "centred": True,
             "watched": True, "seeds": seeds, **how,
         }  # fmt: skip
-
-
-Pair = tuple[Tensor, Tensor]  # images of each seed (seeds, N, 64), and labels (seeds, N)
 
 
 def ended(
@@ -139,7 +133,7 @@ def ended(
     lrs : learning rates
     seeds, steps, batch, dtype : as in :class:`bnlib.lab.train.Run`
     init : whether the weights are initialized from the first mini-batch
-    centred : whether the mean image is subtracted, and the mean variance of the pixels made 1
+    centred : whether the data are bnlib.data's "centred digits"
     watched : whether to return the statistics of z as well
 
     Returns
@@ -149,74 +143,32 @@ def ended(
         hidden layers: over the training images the standard deviation of z, as a mean over units, and its mean, as a
         root mean square over units
     """
-    each = max(1, AT_ONCE // (batch * seeds))
-    data = _data(seeds, getattr(torch, dtype), centred)
-    chunks = [lrs[i : i + each] for i in range(0, len(lrs), each)]
-    parts = [_trained(spec_of(spec), data, chunk, steps, batch, init, watched) for chunk in chunks]
-    return {name: [row for part in parts for row in part[name]] for name in parts[0]}
-
-
-def _data(seeds: int, dtype: torch.dtype, centred: bool) -> tuple[Pair, Pair, Pair]:
-    """Training, validation and test set of every seed."""
-    splits = [load("digits", seed) for seed in range(seeds)]
-    x, y, x_val, y_val, x_test, y_test = (torch.as_tensor(np.stack(a)) for a in zip(*splits, strict=True))
-    if centred:
-        mean, scale = x.mean(1, keepdim=True), x.var(1, correction=0).mean(1).sqrt()[:, None, None]
-        x, x_val, x_test = ((a - mean) / scale for a in (x, x_val, x_test))
-    return (x.to(dtype), y), (x_val.to(dtype), y_val), (x_test.to(dtype), y_test)
+    data, kind = "centred digits" if centred else "digits", getattr(torch, dtype)
+    runs = [
+        Run(spec=spec_of(spec), seed=seed, lr=lr, batch=batch, steps=steps, data=data, data_init=init)
+        for lr, seed in product(lrs, range(seeds))
+    ]
+    keep = {"start": 0, "end": steps} if watched else {}
+    histories = train(runs, every=steps, keep=keep.values(), dtype=kind, whole=True)
+    values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
+    for when, step in keep.items():
+        found = [_watch(h.run.spec, h.states[step].params, load(data, h.run.seed).x_train) for h in histories]
+        values |= {f"std {when}": [std for std, _ in found], f"mean {when}": [mean for _, mean in found]}
+    return {name: by_rate(numbers, lrs) for name, numbers in values.items()}
 
 
 @torch.no_grad()
-def _trained(
-    spec: Spec, data: tuple[Pair, Pair, Pair], lrs: list[float], steps: int, batch: int, init: bool, watched: bool
-) -> Values:
-    (x, y), val, test = data
-    seeds, n = x.shape[:2]
-    who = torch.arange(seeds).repeat(len(lrs))
-    params = nets.start([spec] * len(who), who.tolist(), x.dtype)
-    stats, values = nets.start_stats(spec, params), {}
-    if init:
-        first = torch.stack([next(batches(n, batch, seed)) for seed in range(seeds)])[who]
-        params = nets.data_init(spec, params, x[who[:, None], first])
-    if watched:
-        values |= _watch(spec, params, x[who], "start")
-    learned, lr = nets.learned(spec, params), torch.tensor(lrs, dtype=x.dtype).repeat_interleave(seeds)
-    rows = [batches(n, batch, seed) for seed in range(seeds)]
-    for _ in range(steps):
-        chosen = torch.stack([next(r) for r in rows])[who]  # (replicas, batch)
-        with torch.enable_grad():
-            leaves = [params[name].requires_grad_() for name in learned]
-            logits, moments = nets.forward(spec, params, x[who[:, None], chosen])
-            # The replicas' losses are summed, and each depends on its own parameters alone.
-            loss = cross_entropy(logits.mT, y[who[:, None], chosen], reduction="none").mean(1).sum()
-            grads = torch.autograd.grad(loss, leaves)
-        for p, grad in zip(leaves, grads, strict=True):
-            p.requires_grad_(False).addcmul_(grad, -lr.reshape(-1, *[1] * (p.ndim - 1)))
-        stats = {i: s.update(moments[i]) for i, s in stats.items()}
-    if watched:
-        values |= _watch(spec, params, x[who], "end")
-    for name, (images, labels) in (("val", val), ("test", test)):
-        values[name] = _accuracy(spec, params, stats, images[who], labels[who])
-    return {name: v.double().unflatten(0, (len(lrs), seeds)).tolist() for name, v in values.items()}
-
-
-def _watch(spec: Spec, params: Params, x: Tensor, when: str) -> dict[str, Tensor]:
-    """Standard deviation and mean of z over x in each hidden layer: (replicas, layers) each."""
+def _watch(spec: Spec, params: Params, x: np.ndarray) -> tuple[list[float], list[float]]:
+    """Standard deviation and mean of z over x in each hidden layer of one network."""
     stds, means = [], []
 
     def tap(place: str, layer: int, z: Tensor) -> None:
         if place == "z" and layer < len(spec.widths):
-            stds.append(z.std(2, correction=0).mean(1))  # z is (replicas, units, N)
-            means.append(z.mean(2).square().mean(1).sqrt())
+            stds.append(z.std(2, correction=0).mean().item())  # z is (1, units, N)
+            means.append(z.mean(2).square().mean().sqrt().item())
 
-    nets.forward(spec, params, x, tap=tap)
-    return {f"std {when}": torch.stack(stds, 1), f"mean {when}": torch.stack(means, 1)}
-
-
-def _accuracy(spec: Spec, params: Params, stats: Stats, x: Tensor, y: Tensor) -> Tensor:
-    logits, _ = nets.forward(spec, params, x, stats)
-    finite = logits.isfinite().all(-1).all(-1)
-    return torch.where(finite, (logits.argmax(-1) == y).double().mean(-1), 0.0)
+    nets.forward(spec, params, torch.as_tensor(x, dtype=params["weight0"].dtype)[None], tap=tap)
+    return stds, means
 
 
 GAINS = [0.5, HE, 4.0]

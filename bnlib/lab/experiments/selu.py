@@ -1,7 +1,6 @@
 """What chapter 14 measures: signals in a hundred layers of SELU, and deep networks trained on digits.
 
-Centred digits have the mean of each pixel subtracted, and are divided by one number, so that the mean square of all
-pixels is 1 (each pixel by itself would make those that are hardly ever inked enormous); both are the training set's.
+Centred digits are bnlib.data's, without the mean image and with pixels of variance 1 on average.
 """
 
 from itertools import product
@@ -10,14 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from bnlib.data import load
 from bnlib.lab import nets
-from bnlib.lab.experiments import Cases, half_decades, spec_of
+from bnlib.lab.experiments import Cases, by_rate, half_decades, spec_of
 from bnlib.lab.nets import Params, Spec, Stats
 from bnlib.lab.records import Experiment, Settings, Values
-from bnlib.lab.train import REPLICAS, batches
+from bnlib.lab.train import Run, train
 from bnlib.selu import alpha_dropout, selu
 
 PHI = {"selu": selu, "relu": lambda z: np.maximum(z, 0), "tanh": np.tanh}
@@ -55,7 +53,7 @@ def _signal(
             "inputs": "raw digits", "width": narrow, "seeds": seeds, **networks[network], **how,
         }  # fmt: skip
     for gain in gains:
-        yield {"inputs": "raw digits", "gain": gain}, {
+        yield {"inputs": "raw digits", "network": f"SELU, gain {gain:g}", "width": wide}, {
             "inputs": "raw digits", "width": wide, "seeds": seeds, **networks[first], "gain": gain, **how,
         }  # fmt: skip
 
@@ -82,15 +80,9 @@ def _depth(seeds: int, depths: list[int], width: int, arms: dict[str, Settings],
 def draw_inputs(name: str, examples: int, seed: int) -> np.ndarray:
     """(examples, 64) "raw digits", "centred digits", or Gaussian numbers, "mean 3, std 0.1" or "std 5"."""
     if name in ("raw digits", "centred digits"):
-        x = load("digits", seed).x_train
-        return (x if name == "raw digits" else centred(x, x))[:examples]
+        return load(name.removeprefix("raw "), seed).x_train[:examples]
     mean, std = {"mean 3, std 0.1": (3, 0.1), "std 5": (0, 5)}[name]
     return np.random.default_rng([seed, 14]).normal(mean, std, (examples, 64))
-
-
-def centred(x: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """X less the pixels' means over the training set, divided by the root of its mean variance."""
-    return (x - train.mean(0)) / train.var(0).mean() ** 0.5
 
 
 def draw_weights(rng: np.random.Generator, inputs: int, units: int, gain: float, balanced: bool) -> np.ndarray:
@@ -160,7 +152,6 @@ def passed(
     return {name: [[layer[name] for layer in own] for own in seen] for name in seen[0][0]}
 
 
-@torch.no_grad()
 def ended(*, spec: Settings, lrs: list[float], seeds: int, steps: int, batch: int, dtype: str) -> Values:
     """Train one network for each rate and seed.
 
@@ -177,62 +168,39 @@ def ended(*, spec: Settings, lrs: list[float], seeds: int, steps: int, batch: in
         above the first layer "omega", the root mean square of the sum of their weights, and "tau", the mean of the sum
         of their weights' squares
     """
-    each = max(1, REPLICAS // seeds)
-    parts = [_trained(spec, lrs[i : i + each], seeds, steps, batch, dtype) for i in range(0, len(lrs), each)]
-    return {name: [row for part in parts for row in part[name]] for name in parts[0]}
+    own = spec_of({name: value for name, value in spec.items() if name != "raw"})
+    data, kind = "digits" if spec.get("raw") else "centred digits", getattr(torch, dtype)
+    runs = [
+        Run(spec=own, seed=seed, lr=lr, batch=batch, steps=steps, data=data) for lr, seed in product(lrs, range(seeds))
+    ]
+    histories = train(runs, every=steps, keep=[steps], dtype=kind, whole=True)
+    values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
+    found = [
+        _summed_up(own, *h.states[steps], torch.as_tensor(load(data, h.run.seed).x_val, dtype=kind)) for h in histories
+    ]
+    values |= {name: [one[name] for one in found] for name in found[0]}
+    return {name: by_rate(numbers, lrs) for name, numbers in values.items()}
 
 
-def _trained(fields: Settings, lrs: list[float], seeds: int, steps: int, batch: int, dtype: str) -> Values:
-    spec = spec_of({name: value for name, value in fields.items() if name != "raw"})
-    kind, who = getattr(torch, dtype), torch.arange(seeds).repeat(len(lrs))  # the split of each replica
-    splits = [load("digits", seed) for seed in range(seeds)]
-    if not fields.get("raw"):
-        splits = [
-            s._replace(**{part: centred(getattr(s, part), s.x_train) for part in ("x_train", "x_val", "x_test")})
-            for s in splits
-        ]
-    x, y, x_val, y_val, x_test, y_test = (torch.as_tensor(np.stack(a)) for a in zip(*splits, strict=True))
-    x, x_val, x_test = (a.to(kind) for a in (x, x_val, x_test))
-    params = nets.start([spec] * len(who), who.tolist(), kind)
-    stats, lr = nets.start_stats(spec, params), torch.tensor(lrs, dtype=kind).repeat_interleave(seeds)
-    rows, generators = (
-        [batches(x.shape[1], batch, seed) for seed in range(seeds)],
-        [torch.Generator().manual_seed(seed) for seed in who.tolist()],
-    )
-    for _ in range(steps):
-        chosen = torch.stack([next(r) for r in rows])[who]  # (replicas, batch)
-        with torch.enable_grad():
-            for p in params.values():
-                p.requires_grad_()
-            masks = nets.masks(spec, batch, generators, kind)
-            logits, moments = nets.forward(spec, params, x[who[:, None], chosen], masks=masks)
-            # The replicas' losses are summed, and each depends on its own parameters alone.
-            loss = cross_entropy(logits.mT, y[who[:, None], chosen], reduction="none").mean(1).sum()
-            grads = torch.autograd.grad(loss, list(params.values()))
-        for p, g in zip(params.values(), grads, strict=True):
-            p.requires_grad_(False).addcmul_(g, lr.reshape(-1, *[1] * (p.ndim - 1)), value=-1)
-        stats = {i: s.update(moments[i]) for i, s in stats.items()}
-    values = _summed_up(spec, params, x_val[who], stats)
-    for part, images, labels in (("val", x_val, y_val), ("test", x_test, y_test)):
-        logits, _ = nets.forward(spec, params, images[who], stats)
-        right = (logits.argmax(-1) == labels[who]).double().mean(-1)
-        values[part] = torch.where(logits.isfinite().all(-1).all(-1), right, 0)
-    return {name: value.reshape(len(lrs), seeds).tolist() for name, value in values.items()}
-
-
-def _summed_up(spec: Spec, params: Params, x: Tensor, stats: Stats) -> dict[str, Tensor]:
-    """(replicas,) mean and std of the last hidden layer, omega and tau."""
+@torch.no_grad()
+def _summed_up(spec: Spec, params: Params, stats: Stats, x: Tensor) -> dict[str, float]:
+    """Of one network mean and std of the last hidden layer, omega and tau."""
     seen: dict[int, Tensor] = {}
 
     def tap(place: str, layer: int, value: Tensor) -> None:
         if place == "a":
             seen[layer] = value
 
-    nets.forward(spec, params, x, stats, tap=tap)
-    last = seen[len(spec.widths) - 1].double().flatten(1)
-    hidden = torch.cat([params[f"weight{i}"] for i in range(1, len(spec.widths))], 1).double()  # (replicas, units, in)
-    omega = hidden.sum(2).square().mean(1).sqrt()
-    return {"mean": last.mean(1), "std": last.std(1), "omega": omega, "tau": hidden.square().sum(2).mean(1)}
+    nets.forward(spec, params, x[None], stats, tap=tap)
+    last = seen[len(spec.widths) - 1].double()
+    hidden = torch.cat([params[f"weight{i}"][0] for i in range(1, len(spec.widths))]).double()  # (units, inputs)
+    values = {
+        "mean": last.mean(),
+        "std": last.std(),
+        "omega": hidden.sum(1).square().mean().sqrt(),
+        "tau": hidden.square().sum(1).mean(),
+    }
+    return {name: value.item() for name, value in values.items()}
 
 
 _NETWORKS = {

@@ -51,8 +51,7 @@ class Run:
     steps : updates
     data : a data set of :func:`bnlib.data.load`
     hold : whether the weights of each unit in front of a norm are brought back to their first length after each update
-    data_init : whether each layer's scale and bias are first set by the data, :func:`bnlib.lab.nets.data_init`, those
-        of the first mini-batch
+    data_init : whether each layer's scale and bias are first set from the first mini-batch, as ``nets.data_init`` does
     """
 
     spec: Spec = field(default_factory=Spec)

@@ -110,7 +110,7 @@ def normalize(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float = 
     """
     x, gamma, beta = checked(x, gamma, beta, layout, eps)
     shape = tuple(x.shape)
-    check_count(shape, layout.count if layout.centred else max(layout.count, 2))
+    check_count(shape, layout.count, least=2 if layout.centred else 1)
     centred, rough, rest, var = centre(x.reshape(layout.view), layout)
     y, xhat, rstd = scale(centred, var, gamma, beta, layout, eps)
     moments = Moments((rough + rest).reshape(layout.kept), var.reshape(layout.kept), layout.count)
@@ -316,11 +316,11 @@ def checked(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float) -> 
     return x, gamma, beta
 
 
-def check_count(shape: tuple[int, ...], count: int) -> None:
-    """Raise a ValueError if x of this shape is empty, or leaves fewer than two values per statistic."""
+def check_count(shape: tuple[int, ...], count: int, least: int = 2) -> None:
+    """Raise a ValueError if x of this shape is empty, or leaves fewer values per statistic than it needs."""
     if math.prod(shape) == 0:
         raise ValueError(f"x of shape {shape} is empty: there is nothing to take a mean of")
-    if count < 2:
+    if count < least:
         raise ValueError(
             f"x of shape {shape} leaves {count} value per statistic, whose variance is 0: "
             "give at least two (a larger batch, more positions, or fewer groups)"

@@ -1,6 +1,6 @@
 """Every page of the site, wide, on a phone and dark, in a real browser.
 
-These tests take as long as all others together; in a file of their own they run beside them.
+These tests take minutes; in a file of their own they run beside the others.
 """
 
 import pytest

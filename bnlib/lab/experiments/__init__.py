@@ -56,7 +56,6 @@ def trained(
     batch: int = 60,
     data: str = "digits",
     hold: bool = False,
-    data_init: bool = False,
     every: int | None = None,
     until: float | None = None,
     dtype: str = "float32",
@@ -67,7 +66,7 @@ def trained(
     ----------
     spec : fields of :class:`bnlib.lab.nets.Spec` that all replicas share
     runs : of each replica its seed and lr, and its gain where that is not the spec's
-    steps, optimizer, batch, data, hold, data_init : as in :class:`bnlib.lab.train.Run`
+    steps, optimizer, batch, data, hold : as in :class:`bnlib.lab.train.Run`
     every : evaluate after each so many updates; None is at the end alone
     until : the validation accuracy that is to be reached, after which the training of all replicas stops
     dtype : "float32" or "float64"
@@ -87,7 +86,6 @@ def trained(
             data=data,
             steps=steps,
             hold=hold,
-            data_init=data_init,
         )
         for run in runs
     ]

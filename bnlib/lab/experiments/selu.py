@@ -163,8 +163,8 @@ def ended(*, spec: Settings, lrs: list[float], seeds: int, steps: int, batch: in
 
     Returns
     -------
-    values : for each rate a list with a number for each seed. "val" and "test", the accuracy at the end, 0 where an
-        output is not finite; "mean" and "std" of the last hidden layer over units and validation set; and of the units
+    values : for each rate a list with a number for each seed. "val" and "test", the accuracy at the end, 0 where a
+        loss was not finite; "mean" and "std" of the last hidden layer over units and validation set; and of the units
         above the first layer "omega", the root mean square of the sum of their weights, and "tau", the mean of the sum
         of their weights' squares
     """

@@ -105,6 +105,40 @@ def median_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> E
     return Effect(float(np.median(a - b)), float(low), float(high), a.size)
 
 
+def signed_rank(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Effect:
+    """The Hodges-Lehmann estimate of a - b, with the interval of Wilcoxon's signed-rank test.
+
+    The estimate is the median of the Walsh averages, the means of all pairs of differences (each with itself, too),
+    and the bounds are two of them: so the interval never leaves the range of the differences, and a single outlier
+    does not stretch it. It assumes that the differences lie symmetrically about their centre. The coverage is at
+    least ``confidence``, for eight seeds 96.1 % instead of 95 %.
+
+    Parameters
+    ----------
+    a, b : (n,) one value per seed, seed i at index i of both
+    confidence : the least coverage, between 0 and 1
+
+    Raises
+    ------
+    ValueError
+        If even the smallest and the largest difference do not reach ``confidence``, and as for :func:`difference`.
+    """
+    a, b = _per_seed(a=a, b=b)
+    _check_confidence(confidence)
+    n, d = a.size, a - b
+    walsh = np.sort(np.add.outer(d, d)[np.triu_indices(n)] / 2)
+    chance = np.ones(1)  # of each sum of ranks with a positive sign, if every sign is the toss of a coin
+    for rank in range(1, n + 1):
+        chance = (np.pad(chance, (0, rank)) + np.pad(chance, (rank, 0))) / 2
+    outside = int(np.searchsorted(np.cumsum(chance), (1 - confidence) / 2, side="right"))
+    if outside == 0:
+        raise ValueError(
+            f"confidence {confidence} is out of reach for the signed ranks of {n} seeds: "
+            "use more seeds or a lower confidence"
+        )
+    return Effect(float(np.median(walsh)), float(walsh[outside - 1]), float(walsh[-outside]), n)
+
+
 def _t_interval(values: np.ndarray, confidence: float) -> Effect:
     # Written out, because scipy.stats.ttest_1samp warns where all pairs are alike; a point is the right answer there.
     from scipy import stats

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnlib.paired import Effect, difference, mean, median_difference, ratio
+from bnlib.paired import Effect, difference, mean, median_difference, ratio, signed_rank
 
 
 @pytest.fixture
@@ -74,8 +74,37 @@ def test_median_does_not_follow_an_outlier(pairs):
     assert difference(wild, b).value > 1e7
 
 
+@pytest.mark.parametrize(("n", "critical"), [(8, 3), (12, 13), (16, 29), (25, 89)])
+def test_signed_rank_interval_ends_at_the_tabulated_ranks(rng, n, critical):
+    """The critical values of the two-sided test at 5 %, from a table: the bounds are the next Walsh averages."""
+    a, b = rng.normal(size=n), rng.normal(size=n)
+    walsh = sorted((x + y) / 2 for i, x in enumerate(a - b) for y in (a - b)[i:])
+    expected = (np.median(walsh), walsh[critical], walsh[-1 - critical], n)
+    assert signed_rank(a, b) == pytest.approx(expected, rel=1e-12)
+
+
+def test_signed_rank_interval_holds_the_shifts_that_the_test_does_not_reject(pairs):
+    a, b = pairs
+    for confidence in (0.95, 0.8):
+        _, low, high, _ = signed_rank(a, b, confidence)
+        width = high - low
+        for bound, inwards in ((low, 1e-6 * width), (high, -1e-6 * width)):
+            inside, outside = (stats.wilcoxon(a - b - bound - s * inwards, method="exact") for s in (1, -1))
+            assert outside.pvalue <= 1 - confidence < inside.pvalue
+
+
+def test_signed_rank_stays_within_the_range_of_the_differences(pairs):
+    a, b = pairs
+    wild = a.copy()
+    wild[np.argmax(a - b)] = 1e9
+    effect = signed_rank(wild, b)
+    assert 0 < effect.low < effect.high < 1e9
+    assert difference(wild, b).low < 0
+
+
 @pytest.mark.parametrize(
-    ("effect", "at"), [(difference, 0), (ratio, 1), (median_difference, 0), (lambda a, b: mean(0 * a), 0)]
+    ("effect", "at"),
+    [(difference, 0), (ratio, 1), (median_difference, 0), (signed_rank, 0), (lambda a, b: mean(0 * a), 0)],
 )
 def test_identical_pairs_give_a_point(pairs, effect, at):
     a, _ = pairs
@@ -113,13 +142,13 @@ def test_median_covers_under_heavy_tails(rng):
 # Bad input
 
 
-@pytest.mark.parametrize("effect", [difference, ratio, median_difference])
+@pytest.mark.parametrize("effect", [difference, ratio, median_difference, signed_rank])
 def test_rejects_shapes_that_differ(effect):
     with pytest.raises(ValueError, match=r"shapes differ.*\(9,\).*\(8,\).*same seeds in the same order"):
         effect(np.ones(9), np.ones(8))
 
 
-@pytest.mark.parametrize("effect", [difference, ratio, median_difference, lambda a, b: mean(a)])
+@pytest.mark.parametrize("effect", [difference, ratio, median_difference, signed_rank, lambda a, b: mean(a)])
 def test_rejects_few_seeds(effect):
     with pytest.raises(ValueError, match=r"a has shape \(7,\).*at least 8 seeds"):
         effect(np.ones(7), np.ones(7))
@@ -127,7 +156,7 @@ def test_rejects_few_seeds(effect):
         effect(np.ones((8, 2)), np.ones((8, 2)))
 
 
-@pytest.mark.parametrize("effect", [difference, ratio, median_difference])
+@pytest.mark.parametrize("effect", [difference, ratio, median_difference, signed_rank])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_names_the_seed_that_is_not_finite(effect, bad):
     b = np.ones(8)
@@ -151,13 +180,14 @@ def test_ratio_rejects_what_has_no_logarithm(bad):
         ratio(np.ones(8), a)
 
 
-@pytest.mark.parametrize("effect", [difference, ratio, median_difference, lambda a, b, c: mean(a, c)])
+@pytest.mark.parametrize("effect", [difference, ratio, median_difference, signed_rank, lambda a, b, c: mean(a, c)])
 @pytest.mark.parametrize("confidence", [0, 1, 95])
 def test_rejects_a_confidence_out_of_range(pairs, effect, confidence):
     with pytest.raises(ValueError, match=rf"confidence is {confidence}: give a number between 0 and 1"):
         effect(*pairs, confidence)
 
 
-def test_median_says_when_the_seeds_do_not_suffice(rng):
-    with pytest.raises(ValueError, match=r"confidence 0.999 is out of reach for the median of 8 seeds: use more"):
-        median_difference(rng.normal(size=8), np.zeros(8), 0.999)
+@pytest.mark.parametrize(("effect", "of"), [(median_difference, "median"), (signed_rank, "signed ranks")])
+def test_says_when_the_seeds_do_not_suffice(rng, effect, of):
+    with pytest.raises(ValueError, match=rf"confidence 0.999 is out of reach for the {of} of 8 seeds: use more"):
+        effect(rng.normal(size=8), np.zeros(8), 0.999)

@@ -57,6 +57,10 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|tmp|Users)/|\b[A-Z]:\\(?=\w)
 MEMORY_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 IMAGE_FILE = re.compile(r"\S+\.(?:png|jpe?g|svg|gif|webp)", re.IGNORECASE)
 UNGATED_EXERCISE = re.compile(r"^\s*(?:`{3,}|~{3,}|:{3,})\s*\{(exercise|solution)\}", re.MULTILINE)
+FOLD = re.compile(r"^<details\b.*?^</details>$", re.MULTILINE | re.DOTALL)
+GOOD_FOLD = re.compile(
+    r'<details class="bn-fold">\n<summary>[^\n<]+</summary>\n\n(?:(?!<details).)+\n\n</details>', re.DOTALL
+)
 # nbval obeys a comment only if it is nothing but the marker, so the reason stands in the next line.
 NBVAL_COMMENT = re.compile(r"\s*#+\s*((?:NBVAL|PYTEST_VALIDATE)_(?:IGNORE_OUTPUT|SKIP))\s*")
 NBVAL_TAG = re.compile(r"(?:nbval|pytest-validate)-(?:ignore-output|skip)")
@@ -324,6 +328,17 @@ def check_exercises(nb: NotebookNode) -> Iterator[Finding]:
                 yield number, f"a plain {{{kind}}} fence: use {{{kind}-start}} and {{{kind}-end}}"
 
 
+def check_folds(nb: NotebookNode) -> Iterator[Finding]:
+    """A fold has the one form that the site, GitHub and JupyterLab all show as a fold with Markdown in it."""
+    for number, cell in enumerate(nb.cells, 1):
+        if cell.cell_type == "markdown":
+            folds = FOLD.findall(cell.source)
+            if len(folds) != len(re.findall(r"</?details\b", cell.source)) / 2 or not all(
+                GOOD_FOLD.fullmatch(fold) for fold in folds
+            ):
+                yield number, "a <details> that is not in the form of a fold: see CONTRIBUTING"
+
+
 def check_nbval_markers(nb: NotebookNode) -> Iterator[Finding]:
     """An output is ignored only for a reason that stands beside the marker; no cell is skipped."""
     for number, cell in code_cells(nb):
@@ -352,6 +367,7 @@ CHECKS = (
     check_cell_size,
     check_page,
     check_exercises,
+    check_folds,
     check_nbval_markers,
 )
 

@@ -33,6 +33,15 @@ class Card:
 Card()"""
 
 
+FOLD = """\
+<details class="bn-fold">
+<summary>The answer</summary>
+
+So, and *therefore*.
+
+</details>"""
+
+
 def good_source() -> NotebookNode:
     nb = new_notebook(
         cells=[
@@ -45,6 +54,7 @@ def good_source() -> NotebookNode:
                 metadata={"tags": ["hide-input"], "mystnb": {"figure": {"caption": "A pixel.", "name": "fig-pixel"}}},
             ),
             new_code_cell(CARD, metadata={"tags": ["hide-input"]}),
+            new_markdown_cell(f"Text.\n\n{FOLD}\n\nMore text.\n\n{FOLD}"),
         ],
         metadata={"myst": {"html_meta": {"description": "A page made for tests."}}},
     )

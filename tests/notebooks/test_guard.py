@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_output
 
 from tools import notebooks
 
-TEXT, PRINT, EXERCISE, RESULT, FIGURE, CARD = range(6)
+TEXT, PRINT, EXERCISE, RESULT, FIGURE, CARD, FOLDS = range(7)
 Save = Callable[[NotebookNode], Path]
 
 
@@ -136,6 +136,22 @@ def plain_solution(nb):
     nb.cells[EXERCISE].source = "Text.\n\n:::{solution} ex-a\nSo.\n:::"
 
 
+def unclosed_fold(nb):
+    nb.cells[FOLDS].source = nb.cells[FOLDS].source.removesuffix("\n\n</details>")
+
+
+def nested_fold(nb):
+    nb.cells[FOLDS].source = nb.cells[FOLDS].source.replace("So,", "<details>\n\nSo,\n\n</details>", 1)
+
+
+def fold_without_blank_line(nb):
+    nb.cells[FOLDS].source = nb.cells[FOLDS].source.replace("</summary>\n\n", "</summary>\n", 1)
+
+
+def fold_without_class(nb):
+    nb.cells[FOLDS].source = nb.cells[FOLDS].source.replace(' class="bn-fold"', "", 1)
+
+
 def ignore_by_comment(nb):
     nb.cells[RESULT].source = "# NBVAL_IGNORE_OUTPUT\nx + 1"
 
@@ -192,6 +208,10 @@ def leave_language_version(nb):
         (empty_description, None, "no description"),
         (plain_exercise, EXERCISE, "plain {exercise} fence"),
         (plain_solution, EXERCISE, "plain {solution} fence"),
+        (unclosed_fold, FOLDS, "not in the form of a fold"),
+        (nested_fold, FOLDS, "not in the form of a fold"),
+        (fold_without_blank_line, FOLDS, "not in the form of a fold"),
+        (fold_without_class, FOLDS, "not in the form of a fold"),
         (ignore_by_comment, RESULT, "NBVAL_IGNORE_OUTPUT without a reason"),
         (ignore_by_tag, RESULT, "nbval-ignore-output without a reason"),
         (skip_by_comment, RESULT, "NBVAL_SKIP hides the cell"),

@@ -37,7 +37,7 @@ def test_a_second_run_writes_the_same_bytes(good: NotebookNode, save: Save, libr
     assert notebooks.run([path], everything=True)
     assert path.read_bytes() == before
     assert before.endswith(b"}\n")
-    assert [cell.id for cell in notebooks.read(path).cells] == [f"cell-{n}" for n in range(6)]
+    assert [cell.id for cell in notebooks.read(path).cells] == [f"cell-{n}" for n in range(7)]
     assert list(path.parent.glob(".chapter*")) == []
 
 

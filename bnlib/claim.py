@@ -249,17 +249,21 @@ class Claim:
         if self._is_noise(part):
             return f"< {self.criterion.value - self.criterion.margin:g}"
         effect, low, high = (_shown(x, self._precision(part)) for x in (part.effect, *part.interval))
-        return effect + (f" (95 % interval {low} to {high})" if self.kind == "statistical" else "")
+        if self.kind == "exact":
+            return effect
+        return f"{effect} (95 % interval {'of no visible width' if low == effect == high else f'{low} to {high}'})"
 
     def _is_noise(self, part: Part) -> bool:
         """Whether only "below the criterion" is worth printing: how far below differs from one CPU to the next."""
         return self.kind == "exact" and self.criterion.operator == "<" and self._judge(part) == HOLDS
 
     def _precision(self, part: Part) -> float:
-        """How well the effect is known: the interval's shorter side; for a point, a tenth of the effect."""
-        low, high = part.interval
+        """How well the effect is known: the interval's shorter side; for as good as a point, a tenth of the effect."""
+        (low, high), least = part.interval, abs(part.effect) * 1e-4
         sides = [side for side in (part.effect - low, high - part.effect) if side > 0]
-        return max(min(sides), abs(part.effect) * 1e-4) if sides else max(abs(part.effect) / 10, self.criterion.margin)
+        if max(sides, default=0) <= least:
+            return max(abs(float(f"{part.effect:.4g}")) / 10, self.criterion.margin)  # 1 - 1e-9 has the digits of 1
+        return max(min(sides), least)
 
     def _with_unit(self, text: str) -> str:
         return f"{text} ({self.unit})" if self.unit else text

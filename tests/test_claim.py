@@ -315,8 +315,11 @@ def test_the_twelfth_digit_is_not_shown(scale, values):
         (2.5e7, 2.4e7, 2.6e7, "2.50e+07 (95 % interval 2.40e+07 to 2.60e+07)"),
         (0.6, 0.5, 0.7, "0.60 (95 % interval 0.50 to 0.70)"),
         (0.0, -0.031, 0.029, "0 (95 % interval -0.031 to 0.029)"),
-        (0.1, 0.1, 0.1, "0.100 (95 % interval 0.100 to 0.100)"),
-        (0.1, 0.1 - 1e-17, 0.1 + 2e-17, "0.100000 (95 % interval 0.100000 to 0.100000)"),
+        (0.1, 0.1, 0.1, "0.100 (95 % interval of no visible width)"),  # nothing is random
+        (0.1, 0.1 - 1e-17, 0.1 + 2e-17, "0.100 (95 % interval of no visible width)"),
+        (1 - 2e-9, 1 - 3e-9, 1 - 1e-9, "1.00 (95 % interval of no visible width)"),  # random far below the digits
+        (0.0, 0.0, 0.0, "0 (95 % interval of no visible width)"),
+        (1.0, 1.0, 1.25, "1.00 (95 % interval 1.00 to 1.25)"),  # one side alone is not a point
     ],
 )
 def test_digits_follow_the_interval(effect, low, high, text):

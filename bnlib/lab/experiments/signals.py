@@ -23,8 +23,15 @@ SATURATED = 4.0  # beyond it in either direction a sigmoid's slope is below two 
 def _ways(seeds: int, steps: int, depths: list[int], arms: dict[str, Settings], lrs: list[float], **how: Any) -> Cases:
     """The three usual ways around vanishing gradients, each tried: ReLU, a small learning rate, careful initialization.
 
-    Criterion: a way works at a depth if the mean test accuracy over the seeds is above 0.9 after the budget, at the
-    rate with the best median validation accuracy. A small learning rate is tried as part of the grid.
+    Criterion: a way works at a depth, within the budget of steps, if the mean test accuracy over the seeds is above 0.9
+    at its end, at the rate with the best mean validation accuracy there. A small learning rate is tried as part of the
+    grid. (The criterion with which ``ways-around`` was first run took the rate with the best *median* validation
+    accuracy, and judged the mean. It moves two rates: that of tanh at twenty layers, which then misses 0.9, and that of
+    batch norm at three. The chapter says so.)
+
+    ``ways-longer`` asks whether a way that fails after 300 steps fails for want of steps: the same networks of twenty
+    layers with 600, by the same criterion. The sigmoid with gain 1 is left out: a trillionth of its gradient arrives.
+    The three rates are those at which the four ways were best after 300 steps.
     """
     for depth, (arm, fields), lr in product(depths, arms.items(), lrs):
         yield {"depth": depth, "arm": arm, "lr": lr}, {
@@ -55,7 +62,8 @@ def _drift(seeds: int, steps: int, each: int, arms: dict[str, Settings], lrs: li
     before. With batch norm the inputs are taken before gamma and beta, and once more behind them.
 
     Criterion: drift with / drift without batch norm < 0.5, in each of these four ways, at the rate with the best
-    median validation accuracy of each (and without batch norm the better of the gains 1 and 4).
+    mean validation accuracy of each (and without batch norm the better of the gains 1 and 4). (First run with the best
+    median in place of the mean, which picks the same rates.)
     """
     for (arm, fields), lr in product(arms.items(), lrs):
         yield {"arm": arm, "lr": lr}, {
@@ -132,6 +140,18 @@ EXPERIMENTS = [
              "sigmoid, batch norm": {"activation": "sigmoid", "norm": "batch"},
          },
          "lrs": half_decades(0.00316, 100), "data": "digits", "dtype": "float64"},
+        {"seeds": 2, "steps": 4, "depths": [5], "lrs": [0.1]},
+    ),
+    longer := Experiment(
+        "ways-longer", _ways, ended,
+        {"seeds": 8, "steps": 600, "depths": [20],
+         "arms": {
+             "sigmoid, gain 10": {"activation": "sigmoid", "gain": 10.0},
+             "tanh, gain 1": {"activation": "tanh", "gain": 1.0},
+             "ReLU, gain 1": {"activation": "relu", "gain": 1.0},
+             "ReLU, gain 1.41": {"activation": "relu", "gain": 1.41},
+         },
+         "lrs": half_decades(0.01, 0.1), "data": "digits", "dtype": "float64"},
         {"seeds": 2, "steps": 4, "depths": [5], "lrs": [0.1]},
     ),
     drift := Experiment(

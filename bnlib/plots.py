@@ -57,6 +57,60 @@ def histogram(ax: Axes, values: Any, bins: Any = 60, **style: Any) -> Axes:
     return ax
 
 
+def chain(
+    ax: Axes,
+    values: Sequence[str],
+    steps: Sequence[str],
+    marks: Mapping[float, str] | None = None,
+    colours: Mapping[float, str] | None = None,
+    level: float = 0.0,
+) -> Axes:
+    r"""A row of values with arrows between them, such as h -> z -> xhat -> y, and places marked in it.
+
+    Several chains make one drawing, at levels 2 apart: the Axes grow with what they hold, and lose frame and ticks.
+    One chain wants a height of some 1.3 inches, each further one as much again.
+
+    Parameters
+    ----------
+    ax : Axes, as :func:`axes` gives them
+    values : what stands in the boxes at 0, 1, 2, ...; TeX between dollar signs works, as in ``r"$\hat{x}$"``
+    steps : what stands above the arrows, one less than there are values
+    marks : words by place, of one or two lines: below a value (1), or below an arrow (1.5), which a dashed line cuts
+    colours : by place, of a value's box and its mark, or of a cut and its mark; grey where none is given
+    level : the height of the row
+
+    Raises
+    ------
+    ValueError
+        If there is not one step between each two values, or a place is neither a value nor the middle of an arrow.
+    """
+    marks, colours = marks or {}, colours or {}
+    if len(steps) != len(values) - 1:
+        raise ValueError(f"{len(values)} values have {len(values) - 1} arrows between them, but {len(steps)} steps")
+    for place in (*marks, *colours):
+        if place not in np.arange(2 * len(values) - 1) / 2:
+            raise ValueError(f"{place} is no place among {len(values)} values: 0 is the first, 0.5 the arrow behind it")
+    boxes = []
+    for place, value in enumerate(values):
+        box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colours.get(place, GREY)}
+        boxes.append(ax.text(place, level, value, ha="center", va="center", bbox=box))
+    for place, step in enumerate(steps):  # from the end of one text to the start of the next, less pad and air
+        arrow = {"arrowstyle": "->", "color": GREY, "shrinkA": 9, "shrinkB": 9}
+        ends: Any = {"xycoords": (boxes[place + 1], "data"), "textcoords": (boxes[place], "data")}
+        ax.annotate("", (0, level), (1, level), arrowprops=arrow, **ends)
+        ax.text(place + 0.5, level + 0.15, step, ha="center", va="bottom", fontsize=9)
+    for place, words in marks.items():
+        colour = colours.get(place, GREY)
+        if place % 1:
+            ax.vlines(place, level - 0.45, level + 0.1, color=colour, linestyle="--", linewidth=1.5)
+        ax.text(place, level - 0.5, words, ha="center", va="top", color=colour, fontsize=9)
+    ax.update_datalim([(-0.5, level - 1.2), (len(values) - 0.5, level + 0.6)])
+    ax.margins(0)
+    ax.autoscale_view()
+    ax.set_axis_off()
+    return ax
+
+
 def summarized(value: Any, digits: int = 2) -> str:
     """A number or a short sequence as a figure's summary prints it: fractions rounded to so many significant digits."""
     if isinstance(value, str):

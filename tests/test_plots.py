@@ -3,6 +3,7 @@ import io
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.text import Annotation
 from PIL import Image
 
 mpl.use("agg")
@@ -71,3 +72,67 @@ def test_a_histograms_density_integrates_to_one():
     plots.histogram(ax, np.random.default_rng(0).normal(size=(40, 5)), bins=np.linspace(-6, 6, 61))
     x, density = ax.lines[0].get_data()
     assert np.sum(density) * (x[1] - x[0]) == pytest.approx(1)
+
+
+# A chain of values
+
+
+def text(ax, words):
+    """The one text with these words."""
+    (found,) = [t for t in ax.texts if t.get_text() == words]
+    return found
+
+
+def test_a_chain_has_its_values_in_a_row_and_its_steps_and_marks_where_they_belong():
+    _, ax = plots.axes()
+    returned = plots.chain(ax, ["h", "z", "y"], ["times W", "normalize"], {1: "here", 1.5: "cut"}, {1.5: plots.ORANGE})
+    assert returned is ax
+    assert [text(ax, value).get_position() for value in ("h", "z", "y")] == [(0, 0), (1, 0), (2, 0)]
+    assert [text(ax, step).get_position()[0] for step in ("times W", "normalize")] == [0.5, 1.5]
+    assert all(text(ax, step).get_position()[1] > 0 for step in ("times W", "normalize"))
+    assert [text(ax, mark).get_position()[0] for mark in ("here", "cut")] == [1, 1.5]
+    assert all(text(ax, mark).get_position()[1] < 0 for mark in ("here", "cut"))
+    (cut,) = ax.collections  # a mark below a value cuts nothing
+    assert {x for x, _ in cut.get_segments()[0]} == {1.5}
+    assert [text(ax, mark).get_color() for mark in ("here", "cut")] == [plots.GREY, plots.ORANGE]
+
+
+def test_chains_at_other_levels_are_all_in_view():
+    figure, ax = plots.axes(height=3)
+    for level, values in ((0, ["h", "z"]), (-2, ["a", "b", "c", "d"])):
+        plots.chain(ax, values, ["step"] * (len(values) - 1), {0: "two\nlines"}, level=level)
+    figure.draw_without_rendering()
+    corners = np.array([shown.get_window_extent().get_points() for shown in ax.texts])
+    assert np.all(corners[:, 0] >= figure.bbox.min)
+    assert np.all(corners[:, 1] <= figure.bbox.max)
+    assert not ax.axison
+
+
+def test_a_chains_arrows_run_between_its_boxes_however_wide():
+    figure, ax = plots.axes(height=1.3)
+    values = ["h", "a value of some width", "y"]
+    plots.chain(ax, values, ["", ""])
+    figure.draw_without_rendering()
+    patches = [text(ax, value).get_bbox_patch() for value in values]
+    boxes = [patch.get_window_extent() for patch in patches if patch is not None]
+    notes = [note.arrow_patch for note in ax.texts if isinstance(note, Annotation)]
+    arrows = [patch.get_window_extent() for patch in notes if patch is not None]
+    assert (len(boxes), len(arrows)) == (3, 2)
+    for left, arrow, right in zip(boxes, arrows, boxes[1:], strict=False):
+        assert left.x1 < arrow.x0 < arrow.x1 < right.x0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["h", "z", "y"], ["one step"]), "3 values have 2 arrows between them, but 1 steps"),
+        ((["h", "z"], ["step"], {2: "beyond"}), "2 is no place among 2 values"),
+        ((["h", "z"], ["step"], {1.5: "beyond"}), "1.5 is no place among 2 values"),
+        ((["h", "z"], ["step"], {0.3: "between"}), "0.3 is no place"),
+        ((["h", "z"], ["step"], None, {-1: plots.BLUE}), "-1 is no place"),
+    ],
+)
+def test_a_chain_names_what_does_not_fit(arguments, message):
+    _, ax = plots.axes()
+    with pytest.raises(ValueError, match=message):
+        plots.chain(ax, *arguments)

@@ -6,6 +6,7 @@ import inspect
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -411,6 +412,31 @@ def test_averaged_model_takes_the_last_statistics():
     torch.testing.assert_close(average.module.running_mean, x.mean(0))
 
 
+def test_averaged_model_with_buffers_averages_the_statistics_as_it_averages_the_weights():
+    layer, seen = nn.BatchNorm1d(4).double(), []
+    average = AveragedModel(layer, use_buffers=True)
+    for n in range(3):
+        layer(x_of(30, 4) * (n + 1))
+        seen.append([a.clone() for a in running(layer)])
+        average.update_parameters(layer)
+    means, variances = zip(*seen, strict=True)
+    torch.testing.assert_close(running(average.module), (torch.stack(means).mean(0), torch.stack(variances).mean(0)))
+    assert (running(average.module)[0] - running(layer)[0]).abs().min() > 0.01
+
+
+def test_in_a_first_layer_averaged_means_are_right_and_averaged_variances_too_large():
+    nets = [nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4, momentum=1.0)).double() for _ in range(3)]
+    x, average = x_of(50, 3), AveragedModel(nets[0], use_buffers=True)
+    for net in nets:
+        net(x)  # exact statistics of these weights
+        average.update_parameters(net)
+    mean, var = (a.clone() for a in running(average.module[1]))
+    average.train()(x)
+    right_mean, right_var = running(average.module[1])
+    torch.testing.assert_close(mean, right_mean)
+    assert (var / right_var).min() > 1.01
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_re_estimation_does_not_spare_frozen_norms(training: bool):
     model, x = nn.Sequential(nn.BatchNorm1d(4)).double().train(training), x_of(30, 4)
@@ -436,6 +462,8 @@ def test_in_processes_on_cpus_sync_batch_norm_refuses_and_buffers_are_copied(tmp
         with pytest.raises(ValueError, match="GPU"):
             nn.SyncBatchNorm(4)(x_of(*SHAPE, dtype=torch.float32))
         assert DistributedDataParallel(nn.BatchNorm2d(4)).forward_sync_buffers is True
+        with pytest.warns(FutureWarning, match="`broadcast_buffers` is deprecated. Use `forward_sync_buffers`"):
+            assert DistributedDataParallel(nn.BatchNorm2d(4), broadcast_buffers=False).forward_sync_buffers is False
     finally:
         torch.distributed.destroy_process_group()
     assert {"broadcast_buffers", "forward_sync_buffers"} <= inspect.signature(DistributedDataParallel).parameters.keys()
@@ -464,6 +492,25 @@ def test_statistics_of_process_0_overwrite_the_others(copied: bool | None):
         torch.testing.assert_close(second["wrapped"], second["own"])
     else:
         torch.testing.assert_close(second["wrapped"], first["own"])
+
+
+def wrapped_means(rank: int) -> dict[str, torch.Tensor]:
+    """One process: the running mean of a norm right after it was wrapped, where the processes started differently."""
+    found = {}
+    for argument in ("broadcast_buffers", "forward_sync_buffers"):
+        layer = nn.BatchNorm1d(4).double()
+        running(layer)[0].fill_(rank)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of the deprecated one
+            DistributedDataParallel(layer, **{argument: False})
+        found[argument] = running(layer)[0].clone()
+    return found
+
+
+def test_the_argument_that_replaces_broadcast_buffers_still_copies_at_the_wrapping():
+    _, second = launch(wrapped_means, 2)
+    assert (second["broadcast_buffers"] == 1).all()
+    assert (second["forward_sync_buffers"] == 0).all()
 
 
 def test_remainder_of_one_raises_the_message_of_the_page():
@@ -525,16 +572,22 @@ def test_infinite_input_gives_nan_and_large_halves_do_not():
     assert nn.BatchNorm1d(4)(x)[:, 0].isnan().all()
 
 
-@pytest.mark.parametrize("momentum", [0.1, 0.05])
-def test_gradient_checkpointing_updates_twice(momentum: float):
-    linear, layer, x = nn.Linear(3, 4).double(), nn.BatchNorm1d(4, momentum=momentum).double(), x_of(6, 3)
-    out = checkpoint(lambda x: layer(linear(x)), x, use_reentrant=False)
-    assert isinstance(out, torch.Tensor)
-    out.sum().backward()
-    assert layer.num_batches_tracked == 2
-    share = 1 - (1 - momentum) ** 2
-    torch.testing.assert_close(layer.running_mean, share * linear(x).mean(0))
-    assert momentum == 0.1 or share == pytest.approx(0.1, abs=0.003)  # half the momentum is right again
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("wanted", [0.1, 0.01, 0.5])
+def test_gradient_checkpointing_updates_twice_and_the_pages_momentum_makes_up_for_it(wanted: float, reentrant: bool):
+    assert "$1 - \\sqrt{1 - m}$. For $m = 0.1$ that is 0.0513." in PAGE
+    momentum = 1 - math.sqrt(1 - wanted)
+    assert wanted != 0.1 or round(momentum, 4) == 0.0513
+    linear, once = nn.Linear(3, 4).double(), nn.BatchNorm1d(4, momentum=wanted).double()
+    twice = nn.BatchNorm1d(4, momentum=momentum).double()
+    for n in range(3):
+        x = x_of(6, 3).mul(n + 1).requires_grad_()
+        once(linear(x))
+        out = checkpoint(lambda x: twice(linear(x)), x, use_reentrant=reentrant)
+        assert isinstance(out, torch.Tensor)
+        out.sum().backward()
+    assert (once.num_batches_tracked, twice.num_batches_tracked) == (3, 6)
+    torch.testing.assert_close(running(twice), running(once))
 
 
 def test_a_shared_norm_stores_a_mixture():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib.lab import nets
+from bnlib.lab import nets, records
 from bnlib.lab.experiments import batches
 from bnlib.lab.experiments.batches import EPS, BatchNorm, corrections, ended, ghost_layout
 from bnlib.lab.nets import Spec
@@ -180,3 +180,24 @@ def test_only_of_a_single_value_the_variance_stays_biased():
         norm = batches._norm(spec, nets.start([spec], [0]), "batch", batch, None)
         assert norm is not None
         assert norm.stats[0].unbiased == unbiased
+
+
+def test_the_longer_runs_are_the_dense_networks_of_the_others_with_more_epochs():
+    kept = {tuple(labels.items()): how for labels, how in batches.sizes.cases(**batches.sizes.settings)}
+    longer = list(batches.longer.cases(**batches.longer.settings))
+    assert {labels["batch"] for labels, _ in longer} == {16, 64, 256}
+    for labels, how in longer:
+        other = kept[tuple(labels.items())]
+        assert {**how, "lrs": other["lrs"], "epochs": other["epochs"]} == other
+        assert how["epochs"] == 4 * other["epochs"]
+        assert set(how["lrs"]) <= set(other["lrs"])
+
+
+@pytest.mark.parametrize(("name", "ghosts"), [("sizes", False), ("longer", False), ("ghosts", True)])
+def test_no_run_that_diverged_is_among_those_that_were_picked(name, ghosts):
+    experiment = getattr(batches, name)
+    for case in records.load(experiment.id)["values"]:
+        values = case["values"]
+        for how in ("", " exact") if "val exact" in values and not ghosts else ("",):
+            best = np.mean(values["val" + how], axis=1).argmax()
+            assert min(values["test" + how][best]) > 0, case["labels"]

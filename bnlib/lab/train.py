@@ -52,6 +52,7 @@ class Run:
     data : a data set of :func:`bnlib.data.load`
     hold : whether the weights of each unit in front of a norm are brought back to their first length after each update
     data_init : whether each layer's scale and bias are first set from the first mini-batch, as ``nets.data_init`` does
+    factors : of the learning rate, for single parameters, such as (("weight0", 0.1), ("bias0", 0.1)); elsewhere 1
     """
 
     spec: Spec = field(default_factory=Spec)
@@ -63,6 +64,7 @@ class Run:
     data: str = "digits"
     hold: bool = False
     data_init: bool = False
+    factors: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         """Reject what cannot be run."""
@@ -74,6 +76,9 @@ class Run:
             raise ValueError(f"batch is {self.batch} and steps {self.steps}: both must be at least 1")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: give a whole number from 0 on")
+        for name, factor in self.factors:
+            if not (math.isfinite(factor) and factor >= 0):
+                raise ValueError(f"the factor of {name!r} is {factor}: give a finite number that is not negative")
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +219,12 @@ class _Program:
             rows = torch.stack([next(batches(n, first.batch, seed)) for seed in seeds])
             self.params = nets.data_init(self.spec, self.params, self._rows(rows)[0])
         self.learned = {name: self.params[name].requires_grad_() for name in nets.learned(self.spec, self.params)}
+        factors = dict(first.factors)
+        if unknown := sorted(factors.keys() - self.learned.keys()):
+            raise ValueError(
+                f"factors names {unknown}, but what is learned are {sorted(self.learned)}: choose of those"
+            )
+        self.rates = [self.lr * factors.get(name, 1.0) for name in self.learned]
         self.deltas = [torch.zeros_like(value) for value in self.learned.values()]
         self.optimizer = OPTIMIZERS[first.optimizer](self.deltas)
         self.rows = [batches(n, first.batch, seed) for seed in seeds]
@@ -278,8 +289,8 @@ class _Program:
             delta.grad = grad
         self.optimizer.step()  # each delta was 0, and is now the update for a learning rate of 1
         with torch.no_grad():
-            for value, delta in zip(self.learned.values(), self.deltas, strict=True):
-                value.addcmul_(delta, self.lr.reshape(-1, *[1] * (value.ndim - 1)))
+            for value, delta, rate in zip(self.learned.values(), self.deltas, self.rates, strict=True):
+                value.addcmul_(delta, rate.reshape(-1, *[1] * (value.ndim - 1)))
                 delta.zero_()
             for name, length in self.lengths.items():
                 self.params[name].mul_(length / _lengths(self.params[name]))

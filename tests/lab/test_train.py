@@ -164,7 +164,13 @@ class Plain(nn.Module):
         }
 
 
-def plain_optimizer(run: Run, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+def plain_optimizer(run: Run, net: nn.Module) -> torch.optim.Optimizer:
+    factors, params = dict(run.factors), []
+    for name, value in net.named_parameters():
+        module, i, own = name.split(".")
+        own = {"weight": "gamma", "bias": "beta"}[own] if module == "norm" else own
+        if value.requires_grad:
+            params.append({"params": [value], "lr": run.lr * factors.get(own + i, 1.0)})
     match run.optimizer:
         case "sgd":
             return torch.optim.SGD(params, run.lr)
@@ -192,7 +198,7 @@ def plain_training(run: Run, first: Params) -> tuple[Plain, list[float], float]:
     x, x_val = (torch.tensor(a).reshape(-1, *spec.inputs) for a in (split.x_train, split.x_val))
     y, y_val = torch.tensor(split.y_train), torch.tensor(split.y_val)
     net = Plain(spec, first)
-    optimizer = plain_optimizer(run, [p for p in net.parameters() if p.requires_grad])
+    optimizer = plain_optimizer(run, net)
     lengths = [net.get_parameter(f"affine.{i}.weight").detach().flatten(1).norm(dim=1) for i in range(len(net.affine))]
     shuffle, drop = np.random.default_rng([run.seed, 1]), torch.Generator().manual_seed(run.seed)
     losses: list[float] = []
@@ -316,6 +322,17 @@ def test_hold_keeps_the_length_of_each_unit_in_front_of_a_norm(spec: Spec):
             before, after = (p[f"weight{i}"].flatten(2).norm(dim=2) for p in (first, last))
             assert torch.allclose(before, after, rtol=1e-12) == (i in spec.normed)
             assert not torch.equal(first[f"weight{i}"], last[f"weight{i}"])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_factors_slow_or_stop_the_parameters_that_they_name(optimizer: str):
+    factors = (("weight0", 0.1), ("gamma1", 0.0), ("bias2", 2.0))
+    spec = replace(UNITS, norm="batch")
+    for history in train_exactly(replicas(spec, optimizer, steps=25, batch=20, factors=factors)[:2]):
+        assert_like_plain(history)
+        first, last = (history.states[step].params for step in (0, 25))
+        still = {name for name in first if torch.equal(first[name], last[name])}
+        assert still == {"gamma1"}
 
 
 @pytest.mark.parametrize(
@@ -572,6 +589,8 @@ def test_ctrl_c_raises_where_a_part_is_worth_nothing(interrupt):
         ("batch", 0, "batch is 0 and steps 500: both must be at least 1"),
         ("steps", 0, "batch is 60 and steps 0"),
         ("seed", -1, "seed is -1"),
+        ("factors", (("weight0", -1.0),), "the factor of 'weight0' is -1.0: give a finite number"),
+        ("factors", (("weight0", math.nan),), "the factor of 'weight0' is nan"),
     ],
 )
 def test_a_run_that_cannot_be_is_a_clear_error(field: str, value: object, message: str):
@@ -590,6 +609,7 @@ def test_a_run_that_cannot_be_is_a_clear_error(field: str, value: object, messag
         ),
         (Run(spec=Spec(inputs=(1, 8, 9), kernel=3, widths=(2,))), r"inputs are \(1, 8, 9\)"),
         (Run(spec=Spec(classes=9)), "one of 10 classes: choose inputs of that size and at least so many classes"),
+        (Run(factors=(("gamma0", 0.1),)), r"factors names \['gamma0'\], but what is learned are \['bias0'"),
         (Run(spec=Spec(norm="batch"), batch=1), "leaves 1 value per statistic, whose variance is 0"),
     ],
 )

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from bnlib.data import load
 from bnlib.lab.bridge import normalized
 from bnlib.lab.experiments import fixes
 from bnlib.lab.nets import Spec
-from bnlib.lab.train import Run, train
+from bnlib.lab.train import Run, batches, train
 from bnlib.norms import batch_layout
 
 HOW = {"activation": "tanh", "gain": 1.5, "seeds": 2, "batch": 60, "every": 1, "target": 0.5}
@@ -143,6 +144,32 @@ def test_a_repaired_network_tells_what_was_undone_in_each_layer():
         assert np.shape(values[name]) == (2, fixes.LAYERS)
     assert (np.array(values["cosine z"]) < -0.5).all()  # in z the two pull against each other
     assert max(values["remains"]) < 1e-9
+
+
+def test_a_repair_at_the_start_and_learned_gamma_and_beta_are_crossed():
+    ways = {labels["way"]: case["way"] for labels, case in fixes.starts.cases(**fixes.starts.settings)}
+    assert len(ways) == 4
+    for name, way in ways.items():
+        assert ("repair" in way) == name.startswith("start")
+        assert ("learn" not in way) == name.endswith("gamma and beta")  # what is not named is learned: all
+
+
+@pytest.mark.parametrize("way", [case["way"] for _, case in fixes.starts.cases(**fixes.starts.settings)][:20:5])
+def test_each_start_is_trained_by_plain_steps(way):
+    digits = load("digits", 0)
+    x, y = torch.tensor(digits.x_train), torch.tensor(digits.y_train)
+    params = {name: p[:1] for name, p in fixes.begin(2, 1.5).items()}
+    if "repair" in way:
+        fixes.repair(params, x[None], "tanh")
+    learned = [name for name in params if "learn" not in way or name.startswith(("weight", "bias"))]
+    for _, rows in zip(range(4), batches(len(x), 60, 0), strict=False):
+        leaves = {name: p.detach().requires_grad_(name in learned) for name, p in params.items()}
+        logits, _ = fixes.forward(leaves, x[None, rows], lambda i, z: z, "tanh")
+        grads = torch.autograd.grad(cross_entropy(logits[0], y[rows]), [leaves[name] for name in learned])
+        params = params | {name: params[name] - 0.3 * g for name, g in zip(learned, grads, strict=True)}
+    biases = torch.cat([params[f"bias{i}"].flatten() for i in range(fixes.LAYERS)])
+    ended = fixes.ended(way=way, lr=0.3, steps=4, **HOW)
+    assert ended["bias end"][0] == pytest.approx(biases.square().mean().sqrt().item(), rel=1e-9)
 
 
 def test_a_network_that_breaks_counts_as_wrong():

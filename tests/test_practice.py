@@ -99,6 +99,14 @@ def test_every_block_prints_what_stands_below_it(run: Run):
         assert printed == text, code
 
 
+def test_the_fourth_check_bears_a_channel_without_spread(run: Run):
+    model, x = nn.Sequential(nn.BatchNorm1d(3)).double(), x_of(20, 3)
+    x[:, 0] = 0
+    update_bn([x], model)  # stores the variance 0
+    distance, ratio, flat = run.names["fit"](model, x)["0"]
+    assert (distance, ratio, flat) == pytest.approx((0, 1, 1))
+
+
 def test_code_is_as_narrow_as_in_the_chapters():
     assert [line for code, _ in blocks() for line in code.splitlines() if len(line) > 79] == []
 

@@ -61,6 +61,7 @@ FOLD = re.compile(r"^<details\b.*?^</details>$", re.MULTILINE | re.DOTALL)
 GOOD_FOLD = re.compile(
     r'<details class="bn-fold">\n<summary>[^\n<]+</summary>\n\n(?:(?!<details).)+\n\n</details>', re.DOTALL
 )
+NOTE_WITHOUT_TEXT = re.compile(r'<div class="bn-note" role="note">[^\n]*</div>\s*(?:\Z|#|```|<)')
 # nbval obeys a comment only if it is nothing but the marker, so the reason stands in the next line.
 NBVAL_COMMENT = re.compile(r"\s*#+\s*((?:NBVAL|PYTEST_VALIDATE)_(?:IGNORE_OUTPUT|SKIP))\s*")
 NBVAL_TAG = re.compile(r"(?:nbval|pytest-validate)-(?:ignore-output|skip)")
@@ -328,6 +329,13 @@ def check_exercises(nb: NotebookNode) -> Iterator[Finding]:
                 yield number, f"a plain {{{kind}}} fence: use {{{kind}-start}} and {{{kind}-end}}"
 
 
+def check_notes(nb: NotebookNode) -> Iterator[Finding]:
+    """A margin note stands in front of a paragraph, so that there is prose beside it."""
+    for number, cell in enumerate(nb.cells, 1):
+        if cell.cell_type == "markdown" and NOTE_WITHOUT_TEXT.search(cell.source):
+            yield number, "a margin note (bn-note) with no text behind it: put it in front of the paragraph it is about"
+
+
 def check_folds(nb: NotebookNode) -> Iterator[Finding]:
     """A fold has the one form that the site, GitHub and JupyterLab all show as a fold with Markdown in it."""
     for number, cell in enumerate(nb.cells, 1):
@@ -367,6 +375,7 @@ CHECKS = (
     check_cell_size,
     check_page,
     check_exercises,
+    check_notes,
     check_folds,
     check_nbval_markers,
 )

@@ -33,6 +33,7 @@ class Card:
 Card()"""
 
 
+NOTE = '<div class="bn-note" role="note">A remark.</div>'
 FOLD = """\
 <details class="bn-fold">
 <summary>The answer</summary>
@@ -54,7 +55,7 @@ def good_source() -> NotebookNode:
                 metadata={"tags": ["hide-input"], "mystnb": {"figure": {"caption": "A pixel.", "name": "fig-pixel"}}},
             ),
             new_code_cell(CARD, metadata={"tags": ["hide-input"]}),
-            new_markdown_cell(f"Text.\n\n{FOLD}\n\nMore text.\n\n{FOLD}"),
+            new_markdown_cell(f"{NOTE}\n\nText.\n\n{FOLD}\n\nMore text.\n\n{FOLD}"),
         ],
         metadata={"myst": {"html_meta": {"description": "A page made for tests."}}},
     )

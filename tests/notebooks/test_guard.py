@@ -8,9 +8,10 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 
+from tests.notebooks.conftest import NOTE
 from tools import notebooks
 
-TEXT, PRINT, EXERCISE, RESULT, FIGURE, CARD, FOLDS = range(7)
+TEXT, PRINT, EXERCISE, RESULT, FIGURE, CARD, ASIDES = range(7)
 Save = Callable[[NotebookNode], Path]
 
 
@@ -136,20 +137,28 @@ def plain_solution(nb):
     nb.cells[EXERCISE].source = "Text.\n\n:::{solution} ex-a\nSo.\n:::"
 
 
+def note_at_the_end(nb):
+    nb.cells[TEXT].source += f"\n\n{NOTE}"
+
+
+def note_before_a_fold(nb):
+    nb.cells[ASIDES].source = nb.cells[ASIDES].source.replace("Text.\n\n", "", 1)
+
+
 def unclosed_fold(nb):
-    nb.cells[FOLDS].source = nb.cells[FOLDS].source.removesuffix("\n\n</details>")
+    nb.cells[ASIDES].source = nb.cells[ASIDES].source.removesuffix("\n\n</details>")
 
 
 def nested_fold(nb):
-    nb.cells[FOLDS].source = nb.cells[FOLDS].source.replace("So,", "<details>\n\nSo,\n\n</details>", 1)
+    nb.cells[ASIDES].source = nb.cells[ASIDES].source.replace("So,", "<details>\n\nSo,\n\n</details>", 1)
 
 
 def fold_without_blank_line(nb):
-    nb.cells[FOLDS].source = nb.cells[FOLDS].source.replace("</summary>\n\n", "</summary>\n", 1)
+    nb.cells[ASIDES].source = nb.cells[ASIDES].source.replace("</summary>\n\n", "</summary>\n", 1)
 
 
 def fold_without_class(nb):
-    nb.cells[FOLDS].source = nb.cells[FOLDS].source.replace(' class="bn-fold"', "", 1)
+    nb.cells[ASIDES].source = nb.cells[ASIDES].source.replace(' class="bn-fold"', "", 1)
 
 
 def ignore_by_comment(nb):
@@ -208,10 +217,12 @@ def leave_language_version(nb):
         (empty_description, None, "no description"),
         (plain_exercise, EXERCISE, "plain {exercise} fence"),
         (plain_solution, EXERCISE, "plain {solution} fence"),
-        (unclosed_fold, FOLDS, "not in the form of a fold"),
-        (nested_fold, FOLDS, "not in the form of a fold"),
-        (fold_without_blank_line, FOLDS, "not in the form of a fold"),
-        (fold_without_class, FOLDS, "not in the form of a fold"),
+        (note_at_the_end, TEXT, "a margin note"),
+        (note_before_a_fold, ASIDES, "a margin note"),
+        (unclosed_fold, ASIDES, "not in the form of a fold"),
+        (nested_fold, ASIDES, "not in the form of a fold"),
+        (fold_without_blank_line, ASIDES, "not in the form of a fold"),
+        (fold_without_class, ASIDES, "not in the form of a fold"),
         (ignore_by_comment, RESULT, "NBVAL_IGNORE_OUTPUT without a reason"),
         (ignore_by_tag, RESULT, "nbval-ignore-output without a reason"),
         (skip_by_comment, RESULT, "NBVAL_SKIP hides the cell"),

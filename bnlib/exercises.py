@@ -1,38 +1,101 @@
 """Check a reader's function, and name the mistake.
 
-The function's outputs are compared with those of the reference, of each mistake in :mod:`bnlib.catalogue`, and of each
-pair of mistakes.
+The function's outputs are compared with those of the reference, of each mistake in :mod:`bnlib.catalogue`, of each pair
+of mistakes, and, if need be, of what was found with more beside it.
 """
 
 import copy
+import math
 import textwrap
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnlib.catalogue import EXERCISES, Exercise, Mistake, Outputs
+from bnlib.catalogue import EXERCISES, Arguments, Exercise, Mistake, Outputs, together
 
-# Deviations, relative to an output's largest entry, that rounding explains in double and in single precision.
+# Deviations, relative to an output's largest entry: what is asked, and what single precision explains.
 DOUBLE, SINGLE = 1e-6, 1e-4
+# The same for the call with float32 arguments, where the exercise sets no other.
+ROUNDING = 1e-3
+# Where that call's values lie, if there is a variance that can cancel.
+FAR = 1e4
+# Three mistakes at once are looked for only among so many: some tenths of a second.
+MANY = 6000
+
+
+class Case(NamedTuple):
+    """One call of the function: what went in, what should come out, and what came out."""
+
+    arguments: Arguments
+    expected: Outputs
+    given: Outputs
+
+
+class Finding(NamedTuple):
+    """What is seen, and the remedy, unless the former says it all."""
+
+    seen: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Hint:
+    """The remedies of a :class:`Diagnosis`; shows them as the last line of a cell, or printed."""
+
+    sentences: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """The one remedy, or a list of them."""
+        return _filled(self.sentences[0]) if len(self.sentences) == 1 else "\n".join(map(_item, self.sentences))
 
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """What :func:`check` saw: whether all is right, and what there is to say, a summary first.
+    """What :func:`check` saw: what is right, and what is wrong and where to look. How to mend it, :meth:`hint` says.
 
-    As the last line of a notebook cell it shows its sentences, in lines of at most 79 characters.
+    As the last line of a notebook cell, or printed, it shows its sentences, in lines of at most 79 characters.
+
+    Attributes
+    ----------
+    right : whether the numbers are right and the arguments unchanged; remarks on dtypes and shapes may stand beside it
+    sentences : a summary, then what was seen
+    remedies : how to mend it, in the same order; what is seen may say it all, and then there is none
+    case : the call that is meant: the first that differs, or else the first of all
     """
 
     right: bool
     sentences: tuple[str, ...]
+    remedies: tuple[str, ...] = ()
+    case: Case = field(default=Case({}, {}, {}), compare=False)
+
+    def hint(self) -> Hint:
+        """The remedy, for one who has looked and not found it."""
+        nothing = "Nothing has to be mended." if self.right else "What was seen says it all."
+        return Hint(self.remedies or (nothing,))
+
+    @property
+    def arguments(self) -> Arguments:
+        """The arguments of the call, by name, copied: ``f(*diagnosis.arguments.values())`` makes it again."""
+        return copy.deepcopy(self.case.arguments)
+
+    @property
+    def expected(self) -> Outputs:
+        """What that call should give, by name, copied."""
+        return copy.deepcopy(self.case.expected)
+
+    @property
+    def given(self) -> Outputs:
+        """What that call gave, by name, copied; empty if it could not be read."""
+        return copy.deepcopy(self.case.given)
 
     def __repr__(self) -> str:
-        """The summary, and a list of the other sentences."""
+        """The summary, a list of the other sentences, and that there is a hint, if there is one."""
         summary, *others = self.sentences
-        items = [textwrap.fill(s, 79, initial_indent="- ", subsequent_indent="  ") for s in others]
-        return "\n".join([textwrap.fill(summary, 79), *items])
+        last = ["Add .hint() to see how to mend it."] if self.remedies else []
+        return "\n".join([_filled(summary), *map(_item, others), *last])
 
 
 def check(name: str, function: Callable[..., Any]) -> Diagnosis:
@@ -65,8 +128,18 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
       is kept and 0 for what is dropped
 
     gamma, beta and their gradients are (C,); eps, lr, beta1 and beta2 are numbers. Arguments are NumPy arrays, passed
-    by position; outputs may be arrays, torch tensors or lists. Right is what agrees to 1e-6 of an output's largest
-    entry, has the shape and the dtype of what it belongs to, and leaves the arguments as they were.
+    by position; outputs may be arrays, torch tensors or lists.
+
+    Right is what agrees to 1e-6 of an output's largest entry and leaves the arguments as they were. float32 arguments
+    are tried as well, with values near 10,000 where there is a variance: there the mean of the squared deviations is
+    right, in float32 too, and the mean of the squares less the square of the mean is not. Another dtype than that of
+    the arguments, or an axis of length 1 that was kept, is a remark beside what is right. What agrees to 1e-4 only, as
+    after a conversion to float32, is not right: the digits are lost, and a constant of one's own may hide in them.
+
+    Returns
+    -------
+    A :class:`Diagnosis`. Its ``hint()`` tells the remedy; ``arguments``, ``expected`` and ``given`` hold the call that
+    differs, and ``f(*diagnosis.arguments.values())`` makes it again.
 
     Raises
     ------
@@ -80,67 +153,121 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     if not callable(function):
         raise ValueError(f"a {type(function).__name__} is not a function: pass the function itself, do not call it")
     exercise = EXERCISES[name]
-    reference = exercise.run()
-    in_single = {k: a.astype(np.float32) if isinstance(a, np.ndarray) else a for k, a in exercise.draws[0].items()}
     try:
-        calls = [_call(function, arguments, exercise.outputs) for arguments in (*exercise.draws, in_single)]
+        calls = [_call(function, a, r) for a, r in zip(exercise.draws, exercise.run(), strict=True)]
+        single = _call_in_single(function, exercise, FAR)
     except _UnusableError as error:
-        return Diagnosis(False, (str(error),))
-    *returned, single = (outputs for outputs, _ in calls)
-    changed = _once(name for _, names in calls for name in names)
-    given = [
-        {n: a if a.shape == expected[n].shape else a.squeeze() for n, a in outputs.items()}  # no size is 1
-        for outputs, expected in zip(returned, reference, strict=True)
-    ]
-    right = [n for n in exercise.outputs if _agree(given, reference, [n], SINGLE)]
-    wrong = [n for n in exercise.outputs if n not in right]
+        return Diagnosis(False, (str(error),), case=error.case)
+    reference = [call.case.expected for call in calls]
+    given = [_squeezed(call.case) for call in calls]
+    right = [n for n in exercise.outputs if _agree(given, reference, [n], DOUBLE)]
+    coarse = [n for n in exercise.outputs if n not in right and _agree(given, reference, [n], SINGLE)]
+    wrong = [n for n in exercise.outputs if n not in right + coarse]
+    lost = [n for n in right if not _same(_squeezed(single.case)[n], single.case.expected[n], _tolerance(exercise))]
 
-    notes = [f"The function changes its argument {n}: write {n} = {n} - a, not {n} -= a." for n in changed]
-    notes += _on_shapes(returned[0], given[0], reference[0], right)
-    notes += _on_dtypes(given[0], single, [n for n in right if not _agree(given, reference, [n], DOUBLE)])
-    if wrong:
-        summary = f"{_are(right)} right, {_are(wrong)} not." if right else f"{_are(wrong)} not right."
-        return Diagnosis(False, (summary, *_explain(exercise, given, reference, wrong), *notes))
-    if notes:
-        return Diagnosis(False, ("The numbers are right, but:", *notes))
-    return Diagnosis(True, (f"Right: {_and(right)} {'agrees' if len(right) == 1 else 'agree'} with the reference.",))
+    faults = _explain(exercise, given, reference, right + coarse, wrong) if wrong else []
+    faults += _on_precision(coarse, given[0])
+    faults += _on_single(function, exercise, single.case, lost) if lost else []
+    faults += [
+        Finding(f"The function changes its argument {n}.", f"Write {n} = {n} - a, not {n} -= a.")
+        for n in _once(n for call in (*calls, single) for n in call.changed)
+    ]
+    remarks = [*_on_shapes(calls[0].case), *_on_dtypes(function, calls[0].case, single.case, coarse)]
+
+    case = calls[0].case
+    if bad := [n for n in exercise.outputs if n not in right]:
+        summary = f"{_are(right)} right, {_are(bad)} not." if right else f"{_are(bad)} not right."
+        case = next(
+            c.case for c, g in zip(calls, given, strict=True) if not _agree([g], [c.case.expected], bad, DOUBLE)
+        )
+    elif lost:
+        summary = f"{_are(lost)} right in float64, but not in float32."
+        case = single.case
+    elif faults:
+        summary = "The numbers are right, but:"
+    else:
+        summary = f"Right: {_and(right)} {'agrees' if len(right) == 1 else 'agree'} with the reference."
+    findings = _once([*faults, *remarks])
+    remedies = _once(finding.remedy for finding in findings if finding.remedy)
+    return Diagnosis(not faults, (summary, *(finding.seen for finding in findings)), tuple(remedies), case)
+
+
+class _Call(NamedTuple):
+    case: Case
+    changed: list[str]  # the arguments that the function changed
 
 
 class _UnusableError(Exception):
     """The function returned what cannot be compared; the text says what."""
 
+    def __init__(self, text: str, case: Case):
+        super().__init__(text)
+        self.case = case
 
-def _call(function: Callable[..., Any], arguments: dict[str, Any], names: tuple[str, ...]) -> tuple[Outputs, list[str]]:
-    """The function's outputs as arrays, and the names of the arguments that it changed."""
+
+def _call(function: Callable[..., Any], arguments: Arguments, expected: Outputs, where: str = "") -> _Call:
+    """The function's outputs as arrays, beside what is expected."""
     passed = copy.deepcopy(arguments)
     try:
         result = function(*passed.values())
     except Exception as error:
-        error.add_note(f"check called the function with {_shapes(arguments)}.")
+        error.add_note(f"check called the function with {_shapes(arguments)}{where}.")
         raise
     changed = [name for name, a in arguments.items() if not np.array_equal(passed[name], a)]
     # A list may be one output, of numbers, or several.
-    values = result if isinstance(result, (tuple, list) if len(names) > 1 else tuple) else (result,)
-    if result is None or len(values) != len(names):
+    values = result if isinstance(result, (tuple, list) if len(expected) > 1 else tuple) else (result,)
+    case = Case(arguments, expected, {})
+    if result is None or len(values) != len(expected):
         count = "nothing" if result is None else "1 value" if len(values) == 1 else f"{len(values)} values"
-        raise _UnusableError(f"The function returns {count}; end it with: return {', '.join(names)}.")
+        raise _UnusableError(f"The function returns {count}; end it with: return {', '.join(expected)}.", case)
     dtype = next(iter(arguments.values())).dtype
-    return {name: _as_array(name, value, dtype) for name, value in zip(names, values, strict=True)}, changed
+    given = {}
+    for name, value in zip(expected, values, strict=True):
+        array = _as_array(value)
+        if array.dtype.kind not in "fiu":
+            what = f"{name} is a {type(value).__name__} that does not hold real numbers"
+            raise _UnusableError(f"{what}: return an array.", case)
+        # A list has no dtype that could be wrong: it gets that of the arguments.
+        given[name] = array if hasattr(value, "dtype") else array.astype(dtype)
+    return _Call(case._replace(given=given), changed)
 
 
-def _as_array(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
-    """An output as an array; a list, which has no dtype that could be wrong, in that of the arguments."""
+def _call_in_single(function: Callable[..., Any], exercise: Exercise, around: float) -> _Call:
+    """A call with float32 arguments, far out where that matters, beside what is right for just these numbers."""
+    draw = exercise.far.around(around) if exercise.far else exercise.draws[0]
+    arguments = {n: a.astype(np.float32) if isinstance(a, np.ndarray) else a for n, a in draw.items()}
+    exact = {n: a.astype(np.float64) if isinstance(a, np.ndarray) else a for n, a in arguments.items()}
+    with np.errstate(all="ignore"):  # what overflows here is said below
+        return _call(function, arguments, exercise.run(draws=[exact])[0], " in float32")
+
+
+def _as_array(value: Any) -> np.ndarray:
+    def plain(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        return value.detach() if hasattr(value, "detach") else value
+
     try:
-        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+        array = np.asarray(plain(value))
     except (TypeError, ValueError):  # such as rows of different lengths
-        array = np.asarray(None)
-    if array.dtype.kind not in "fiu":
-        raise _UnusableError(f"{name} is a {type(value).__name__} that does not hold real numbers: return an array.")
-    return array if hasattr(value, "dtype") else array.astype(dtype)
+        return np.asarray(None)
+    return array.real if array.dtype.kind == "c" and not array.imag.any() else array
+
+
+def _squeezed(case: Case) -> Outputs:
+    """What was given, without axes of length 1 that should not be there; no size of the exercises is 1."""
+    return {n: a if a.shape == case.expected[n].shape else a.squeeze() for n, a in case.given.items()}
 
 
 def _same(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
-    return a.shape == b.shape and bool(abs(a - b).max() <= tolerance * abs(b).max())  # False if there is a NaN
+    """Whether a is b; a mistake's outputs may hold what is no number, and then a must have it in the same places."""
+    if a.shape != b.shape:
+        return False
+    scale = abs(b).max()
+    if np.isfinite(scale):
+        return bool(abs(a - b).max() <= tolerance * scale)  # False if there is a NaN
+    finite = np.isfinite(b)
+    return np.array_equal(np.isfinite(a), finite) and (not finite.any() or _same(a[finite], b[finite], tolerance))
 
 
 def _agree(given: list[Outputs], made: list[Outputs], names: Iterable[str], tolerance: float | None = None) -> bool:
@@ -152,75 +279,222 @@ def _agree(given: list[Outputs], made: list[Outputs], names: Iterable[str], tole
     )
 
 
-def _explain(exercise: Exercise, given: list[Outputs], reference: list[Outputs], wrong: list[str]) -> list[str]:
+def _tolerance(exercise: Exercise) -> float:
+    return exercise.far.tolerance if exercise.far else ROUNDING
+
+
+def _explain(
+    exercise: Exercise, given: list[Outputs], reference: list[Outputs], right: list[str], wrong: list[str]
+) -> list[Finding]:
     """The mistakes that give all outputs; failing that, those of each wrong output, or where it first differs."""
-    for mistakes, made in exercise.candidates:
-        if _agree(given, made, exercise.outputs):
-            return [mistake.sentence for mistake in mistakes]
+
+    def fit(names: Iterable[str]) -> Iterator[tuple[Mistake, ...]]:
+        return (mistakes for mistakes, made in exercise.candidates if _fits(exercise, given, mistakes, names, made))
+
+    for mistakes in fit(exercise.outputs):
+        return [Finding(m.seen, m.remedy) for m in mistakes]
     found: list[Mistake] = []
     unknown = []
     for name in wrong:
-        fits = [mistakes for mistakes, made in exercise.candidates if _agree(given, made, [name])]
-        if fits:  # those that need the fewest mistakes besides the ones already found
+        if fits := list(fit([name])):  # those that need the fewest mistakes besides the ones already found
             found += min(fits, key=lambda mistakes: len(set(mistakes) - set(found)))
         else:
-            unknown.append(_first_difference(name, exercise, given, reference))
-    return [mistake.sentence for mistake in _once(found)] + unknown
+            unknown.append(name)
+    findings = []
+    for name in unknown:
+        if more := _in_blind_view(exercise, given, name) or _further(exercise, given, reference, right, found, name):
+            found += more
+        else:
+            findings.append(_first_difference(name, exercise, given, reference))
+    return [*(Finding(m.seen, m.remedy) for m in _once(found)), *findings]
 
 
-def _first_difference(name: str, exercise: Exercise, given: list[Outputs], reference: list[Outputs]) -> str:
+def _fits(
+    exercise: Exercise, given: list[Outputs], mistakes: tuple[Mistake, ...], names: Iterable[str], made: Outputs
+) -> bool:
+    """Whether the mistakes give the named outputs: most do not in the first draw, for which their outputs are known."""
+    return _agree(given[:1], [made], names) and _agree(given, exercise.run(*mistakes), names)
+
+
+def _in_blind_view(exercise: Exercise, given: list[Outputs], name: str) -> tuple[Mistake, ...]:
+    """What explains an output as far as the exercise's blind view sees it, and the mistake that it does not see."""
+    blind = exercise.blind
+    if blind and all(a[name].shape == b[name].shape for a, b in zip(given, exercise.run(), strict=True)):
+
+        def seen(runs: list[Outputs]) -> list[Outputs]:
+            return [{name: blind.view(outputs[name])} for outputs in runs]
+
+        for mistakes in [(), *((m,) for m in exercise.mistakes)]:
+            if _agree(seen(given), seen(exercise.run(*mistakes)), [name]):
+                return blind.mistake, *mistakes
+    return ()
+
+
+def _further(
+    exercise: Exercise,
+    given: list[Outputs],
+    reference: list[Outputs],
+    right: list[str],
+    found: list[Mistake],
+    name: str,
+) -> tuple[Mistake, ...]:
+    """Mistakes that explain an output which no pair explains: what is found with one or two more, or three."""
+    alone = [(mistakes[0], made) for mistakes, made in exercise.candidates if len(mistakes) == 1]
+    pool = [mistake for mistake, made in alone if _agree([made], reference[:1], right)]  # what is right stays right
+    tries = [(_once(found), 1), (_once(found), 2)] if found else []
+    for start, more in [*tries, ([], 3)]:
+        if math.comb(len(pool), more) <= MANY:
+            for mistakes in together(start, pool, more):
+                if _fits(exercise, given, mistakes, [name], exercise.run(*mistakes, draws=exercise.draws[:1])[0]):
+                    return mistakes
+    return ()
+
+
+def _first_difference(name: str, exercise: Exercise, given: list[Outputs], reference: list[Outputs]) -> Finding:
     pairs = [(a[name], b[name]) for a, b in zip(given, reference, strict=True)]
     draw = next(i for i, (a, b) in enumerate(pairs) if not _same(a, b, SINGLE))
     a, b = pairs[draw]
     with_ = f"with {_shapes(exercise.draws[draw])}"
+    remedy = "The arguments of that call are in .arguments, what is right in .expected: compare step by step."
     if a.shape != b.shape:
-        return f"{name} has shape {a.shape} instead of {b.shape}, {with_}."
+        return Finding(f"{name} has shape {a.shape} instead of {b.shape}, {with_}.", remedy)
+    entry = _entry(name, a, b, SINGLE)
+    if "should be" not in entry:
+        causes = "look for a division by zero, the root of a negative number, an overflow"
+        return Finding(f"{entry}, {with_}: {causes}.", remedy)
+    return Finding(f"{name} shows none of the mistakes I know: {entry}, {with_}.", remedy)
+
+
+def _entry(name: str, a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
+    """The first entry that differs, and what it should be, unless it is no number at all."""
     scale = abs(b).max()
-    where = tuple(int(i) for i in np.argwhere(~(abs(a - b) <= SINGLE * scale))[0])
+    where = tuple(int(i) for i in np.argwhere(~(abs(a - b) <= tolerance * scale))[0])
     entry = f"{name}[{', '.join(map(str, where))}]"
     if not np.isfinite(a[where]):
-        return (
-            f"{entry} is {a[where]}, {with_}: look for a division by zero, the root of a negative number, an overflow."
-        )
+        return f"{entry} is {a[where]}"
     got, needed = (float(v) if abs(v) > DOUBLE * scale else 0.0 for v in (a[where], b[where]))  # 0 for rounding noise
     digits = next(d for d in range(3, 18) if f"{got:.{d}g}" != f"{needed:.{d}g}")
-    return (
-        f"{name} shows none of the mistakes I know: "
-        f"{entry} is {got:.{digits}g}, should be {needed:.{digits}g}, {with_}."
-    )
+    return f"{entry} is {got:.{digits}g}, should be {needed:.{digits}g}"
 
 
-def _on_shapes(returned: Outputs, given: Outputs, reference: Outputs, right: list[str]) -> list[str]:
+def _on_precision(coarse: list[str], given: Outputs) -> list[Finding]:
+    if not coarse:
+        return []
     return [
-        f"{name} has {'the right numbers, but ' if name in right else ''}shape {returned[name].shape} "
-        f"instead of {a.shape}: sum without keepdims, or reshape it."
-        for name, a in given.items()
-        if returned[name].shape != a.shape == reference[name].shape
+        Finding(
+            f"{_are(coarse)} right to four digits only (dtype {_and(str(given[name].dtype) for name in coarse)}). "
+            "Is something computed in single precision on the way, or a small constant added?",
+            "Keep float64 from the arguments to the end, without arrays or tensors in float32, and add no constant.",
+        )
     ]
 
 
-def _on_dtypes(double: Outputs, single: Outputs, coarse: list[str]) -> list[str]:
+def _on_single(function: Callable[..., Any], exercise: Exercise, case: Case, lost: list[str]) -> list[Finding]:
+    """Why float32 arguments give wrong numbers: cancellation, if the same values about zero give right ones."""
+    given = _squeezed(case)
+    name = lost[0]
+    if given[name].shape != case.expected[name].shape:
+        return [Finding(f"For float32 arguments {name} has shape {given[name].shape}.")]
+    entry = _entry(name, given[name], case.expected[name], _tolerance(exercise))
+    if exercise.far:
+        near = _call_in_single(function, exercise, 0.0).case
+        if all(_same(_squeezed(near)[n], near.expected[n], _tolerance(exercise)) for n in lost):
+            return [
+                Finding(
+                    f"With values near 10,000 in float32, {entry}. The variance is there the small difference of two "
+                    "large numbers, as in mean(x**2) - mean(x)**2, and cancels.",
+                    exercise.far.remedy,
+                )
+            ]
+    return [
+        Finding(
+            f"For float32 arguments {entry}, with {_shapes(case.arguments)}.",
+            "Look for a constant too small for float32, an overflow, or a difference of large numbers.",
+        )
+    ]
+
+
+def _on_shapes(case: Case) -> list[Finding]:
+    return [
+        Finding(
+            f"{name} has the shape {case.given[name].shape} instead of {a.shape}.",
+            f"Sum {name} without keepdims=True, or end with .reshape({', '.join(map(str, a.shape))}).",
+        )
+        for name, a in case.expected.items()
+        if case.given[name].shape != a.shape == case.given[name].squeeze().shape
+    ]
+
+
+def _on_dtypes(function: Callable[..., Any], double: Case, single: Case, coarse: list[str]) -> list[Finding]:
     notes = []
-    if low := [name for name, a in double.items() if _is_single(a) or name in coarse]:
+    first = next(iter(double.arguments))
+    if low := [n for n, a in double.given.items() if _is_single(a) and n not in coarse]:
+        kinds = _and(str(double.given[n].dtype) for n in low)
+        seen = f"{_are(low)} {kinds}, with single precision only, but the arguments are float64."
         notes.append(
-            f"{_and(low)} {'has' if len(low) == 1 else 'have'} single precision only "
-            f"(dtype {_and(str(double[name].dtype) for name in low)}), but the arguments are float64: "
-            "is something converted on the way, or a small constant added?"
+            Finding(
+                seen,
+                f"Keep the dtype of {first}.",
+            )
         )
-    if wide := [name for name, a in single.items() if a.dtype != np.float32]:
-        notes.append(
-            f"For float32 arguments {_are(wide)} {_and(str(single[name].dtype) for name in wide)}: "
-            "keep the dtype, for instance with np.zeros_like(x) in place of np.zeros(x.shape)."
-        )
+    if wide := [n for n, a in single.given.items() if a.dtype != np.float32]:
+        kinds = _and(str(single.given[n].dtype) for n in wide)
+        remedy = " ".join([*_widening(function, first), f"Or end with .astype({first}.dtype)."])
+        notes.append(Finding(f"For float32 arguments {_are(wide)} {kinds}.", remedy))
     return notes
+
+
+# What makes float64 of float32, by the names that stand in a function's code.
+_MAKERS = ("ones", "zeros", "eye", "identity", "full", "empty", "arange", "linspace")
+_LIBRARY = (
+    "polyfit",
+    "cov",
+    "corrcoef",
+    "average",
+    "sqrtm",
+    "fractional_matrix_power",
+    "norm",
+    "zscore",
+    "erf",
+    "ndtr",
+)
+
+
+def _widening(function: Callable[..., Any], first: str) -> list[str]:
+    """Probable causes of a wider dtype, by what the function calls."""
+    names = _names(getattr(function, "__code__", None))
+    causes = []
+    if used := [name for name in _LIBRARY if name in names]:
+        causes.append(f"{_and(used)} may compute in float64 whatever is given.")
+    if used := [name for name in _MAKERS if name in names]:
+        causes.append(f"np.{used[0]}(...) makes float64: give it dtype={first}.dtype.")
+    if "sqrt" in names:
+        causes.append("np.sqrt of a plain number is an np.float64, which makes arrays wider: write number ** 0.5.")
+    return causes or ["Look for an np.float64 scalar, or an array made in float64 on the way."]
+
+
+def _names(code: CodeType | None) -> set[str]:
+    """The names in a function's code, and in that of the functions inside it."""
+    if code is None:
+        return set()
+    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def _is_single(a: np.ndarray) -> bool:
     return a.dtype.itemsize < 8
 
 
-def _shapes(arguments: dict[str, Any]) -> str:
+def _shapes(arguments: Arguments) -> str:
     return _and(f"{name} {a.shape}" if isinstance(a, np.ndarray) else f"{name} = {a}" for name, a in arguments.items())
+
+
+def _filled(sentence: str) -> str:
+    return textwrap.fill(sentence, 79)
+
+
+def _item(sentence: str) -> str:
+    return textwrap.fill(sentence, 79, initial_indent="- ", subsequent_indent="  ")
 
 
 def _once(items: Iterable[Any]) -> list[Any]:

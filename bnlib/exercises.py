@@ -5,6 +5,7 @@ of mistakes, and, if need be, of what was found with more beside it.
 """
 
 import copy
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -22,8 +23,8 @@ DOUBLE, SINGLE = 1e-6, 1e-4
 ROUNDING = 1e-3
 # Where that call's values lie, if there is a variance that can cancel.
 FAR = 1e4
-# Three mistakes at once are looked for only among so many: some tenths of a second.
-MANY = 6000
+# Three mistakes at once are looked for only if there are no more than so many ways: half a second.
+MANY = 8000
 
 
 class Case(NamedTuple):
@@ -34,7 +35,7 @@ class Case(NamedTuple):
     given: Outputs
 
 
-class Finding(NamedTuple):
+class _Finding(NamedTuple):
     """What is seen, and the remedy, unless the former says it all."""
 
     seen: str
@@ -136,9 +137,7 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     the arguments, or an axis of length 1 that was kept, is a remark beside what is right. What agrees to 1e-4 only, as
     after a conversion to float32, is not right: the digits are lost, and a constant of one's own may hide in them.
 
-    Returns
-    -------
-    A :class:`Diagnosis`. Its ``hint()`` tells the remedy; ``arguments``, ``expected`` and ``given`` hold the call that
+    Of the :class:`Diagnosis`, ``hint()`` tells the remedy; ``arguments``, ``expected`` and ``given`` hold the call that
     differs, and ``f(*diagnosis.arguments.values())`` makes it again.
 
     Raises
@@ -155,24 +154,23 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     exercise = EXERCISES[name]
     try:
         calls = [_call(function, a, r) for a, r in zip(exercise.draws, exercise.run(), strict=True)]
-        single = _call_in_single(function, exercise, FAR)
+        reference = [call.case.expected for call in calls]
+        given = [_squeezed(call.case) for call in calls]
+        right = [n for n in exercise.outputs if _agree(given, reference, [n], DOUBLE)]
+        in_single = _in_single(function, exercise, right)
     except _UnusableError as error:
         return Diagnosis(False, (str(error),), case=error.case)
-    reference = [call.case.expected for call in calls]
-    given = [_squeezed(call.case) for call in calls]
-    right = [n for n in exercise.outputs if _agree(given, reference, [n], DOUBLE)]
     coarse = [n for n in exercise.outputs if n not in right and _agree(given, reference, [n], SINGLE)]
     wrong = [n for n in exercise.outputs if n not in right + coarse]
-    lost = [n for n in right if not _same(_squeezed(single.case)[n], single.case.expected[n], _tolerance(exercise))]
 
     faults = _explain(exercise, given, reference, right + coarse, wrong) if wrong else []
     faults += _on_precision(coarse, given[0])
-    faults += _on_single(function, exercise, single.case, lost) if lost else []
+    faults += in_single.faults
     faults += [
-        Finding(f"The function changes its argument {n}.", f"Write {n} = {n} - a, not {n} -= a.")
-        for n in _once(n for call in (*calls, single) for n in call.changed)
+        _Finding(f"The function changes its argument {n}.", f"Write {n} = {n} - a, not {n} -= a.")
+        for n in _once(n for call in calls for n in call.changed)
     ]
-    remarks = [*_on_shapes(calls[0].case), *_on_dtypes(function, calls[0].case, single.case, coarse)]
+    remarks = [*_on_shapes(calls[0].case), *_on_dtypes(calls[0].case, coarse), *in_single.remarks]
 
     case = calls[0].case
     if bad := [n for n in exercise.outputs if n not in right]:
@@ -180,9 +178,9 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
         case = next(
             c.case for c, g in zip(calls, given, strict=True) if not _agree([g], [c.case.expected], bad, DOUBLE)
         )
-    elif lost:
-        summary = f"{_are(lost)} right in float64, but not in float32."
-        case = single.case
+    elif in_single.faults:
+        summary = f"{_are(in_single.lost)} right in float64, but not in float32."
+        case = in_single.case
     elif faults:
         summary = "The numbers are right, but:"
     else:
@@ -205,13 +203,13 @@ class _UnusableError(Exception):
         self.case = case
 
 
-def _call(function: Callable[..., Any], arguments: Arguments, expected: Outputs, where: str = "") -> _Call:
+def _call(function: Callable[..., Any], arguments: Arguments, expected: Outputs) -> _Call:
     """The function's outputs as arrays, beside what is expected."""
     passed = copy.deepcopy(arguments)
     try:
         result = function(*passed.values())
     except Exception as error:
-        error.add_note(f"check called the function with {_shapes(arguments)}{where}.")
+        error.add_note(f"check called the function with {_shapes(arguments)}.")
         raise
     changed = [name for name, a in arguments.items() if not np.array_equal(passed[name], a)]
     # A list may be one output, of numbers, or several.
@@ -232,13 +230,68 @@ def _call(function: Callable[..., Any], arguments: Arguments, expected: Outputs,
     return _Call(case._replace(given=given), changed)
 
 
-def _call_in_single(function: Callable[..., Any], exercise: Exercise, around: float) -> _Call:
+class _InSingle(NamedTuple):
+    """What float32 arguments show: the outputs that are lost, why, and what there is to remark."""
+
+    case: Case
+    lost: list[str]
+    faults: list[_Finding]
+    remarks: list[_Finding]
+
+
+def _in_single(function: Callable[..., Any], exercise: Exercise, right: list[str]) -> _InSingle:
+    """Call with float32 arguments, and see whether what is right in float64 is right there, too."""
+    case, error = _call_in_single(function, exercise, FAR)
+    lost = [n for n in right if error or _lost(exercise, case, n)]
+    if not lost and not error:
+        return _InSingle(case, [], [], _on_wide_dtypes(function, case))
+    if exercise.far:  # is it right in float32 if the same values lie about zero?
+        near, near_error = _call_in_single(function, exercise, 0.0)
+        if not near_error and not any(_lost(exercise, near, n) for n in lost):
+            what = f"the function raises {_named(error)}" if error else _first_lost(exercise, case, lost[0])
+            seen = (
+                f"With values near 10,000 in float32, {what}. The variance is there the small difference of two large "
+                "numbers, as in mean(x**2) - mean(x)**2, and cancels."
+            )
+            return _InSingle(case, lost, [_Finding(seen, exercise.far.remedy)], [])
+    if error:
+        seen = f"For float32 arguments the function raises {_named(error)}."
+        return _InSingle(case, [], [], [_Finding(seen, "Take the dtype of the arguments for what is made on the way.")])
+    seen = f"For float32 arguments {_first_lost(exercise, case, lost[0])}, with {_shapes(case.arguments)}."
+    remedy = "Look for a constant too small for float32, an overflow, or a difference of large numbers."
+    return _InSingle(case, lost, [_Finding(seen, remedy)], _on_wide_dtypes(function, case))
+
+
+def _call_in_single(function: Callable[..., Any], exercise: Exercise, around: float) -> tuple[Case, Exception | None]:
     """A call with float32 arguments, far out where that matters, beside what is right for just these numbers."""
     draw = exercise.far.around(around) if exercise.far else exercise.draws[0]
     arguments = {n: a.astype(np.float32) if isinstance(a, np.ndarray) else a for n, a in draw.items()}
     exact = {n: a.astype(np.float64) if isinstance(a, np.ndarray) else a for n, a in arguments.items()}
-    with np.errstate(all="ignore"):  # what overflows here is said below
-        return _call(function, arguments, exercise.run(draws=[exact])[0], " in float32")
+    expected = exercise.run(draws=[exact])[0]
+    with np.errstate(all="ignore"):  # what overflows here is said in words
+        try:
+            return _call(function, arguments, expected).case, None
+        except _UnusableError:
+            raise
+        except Exception as error:
+            return Case(arguments, expected, {}), error
+
+
+def _lost(exercise: Exercise, case: Case, name: str) -> bool:
+    return not _same(_squeezed(case)[name], case.expected[name], _tolerance(exercise))
+
+
+def _first_lost(exercise: Exercise, case: Case, name: str) -> str:
+    a, b = _squeezed(case)[name], case.expected[name]
+    return _entry(name, a, b, _tolerance(exercise)) if a.shape == b.shape else f"{name} has the shape {a.shape}"
+
+
+def _tolerance(exercise: Exercise) -> float:
+    return exercise.far.tolerance if exercise.far else ROUNDING
+
+
+def _named(error: Exception | None) -> str:
+    return f"{type(error).__name__} ({str(error).splitlines()[0] if str(error) else 'no message'})"
 
 
 def _as_array(value: Any) -> np.ndarray:
@@ -251,7 +304,9 @@ def _as_array(value: Any) -> np.ndarray:
         array = np.asarray(plain(value))
     except (TypeError, ValueError):  # such as rows of different lengths
         return np.asarray(None)
-    return array.real if array.dtype.kind == "c" and not array.imag.any() else array
+    if array.dtype.kind == "c" and abs(np.imag(array)).max() <= DOUBLE**2 * abs(np.real(array)).max():
+        return np.real(array)
+    return array
 
 
 def _squeezed(case: Case) -> Outputs:
@@ -279,34 +334,38 @@ def _agree(given: list[Outputs], made: list[Outputs], names: Iterable[str], tole
     )
 
 
-def _tolerance(exercise: Exercise) -> float:
-    return exercise.far.tolerance if exercise.far else ROUNDING
-
-
 def _explain(
     exercise: Exercise, given: list[Outputs], reference: list[Outputs], right: list[str], wrong: list[str]
-) -> list[Finding]:
+) -> list[_Finding]:
     """The mistakes that give all outputs; failing that, those of each wrong output, or where it first differs."""
 
     def fit(names: Iterable[str]) -> Iterator[tuple[Mistake, ...]]:
         return (mistakes for mistakes, made in exercise.candidates if _fits(exercise, given, mistakes, names, made))
 
     for mistakes in fit(exercise.outputs):
-        return [Finding(m.seen, m.remedy) for m in mistakes]
+        return [_Finding(m.seen, m.remedy) for m in mistakes]
+    fits = {name: list(fit([name])) for name in wrong}
+    if joint := _jointly(exercise, given, list(fits.values())):
+        return [_Finding(m.seen, m.remedy) for m in joint]
     found: list[Mistake] = []
-    unknown = []
-    for name in wrong:
-        if fits := list(fit([name])):  # those that need the fewest mistakes besides the ones already found
-            found += min(fits, key=lambda mistakes: len(set(mistakes) - set(found)))
-        else:
-            unknown.append(name)
-    findings = []
-    for name in unknown:
-        if more := _in_blind_view(exercise, given, name) or _further(exercise, given, reference, right, found, name):
-            found += more
-        else:
-            findings.append(_first_difference(name, exercise, given, reference))
-    return [*(Finding(m.seen, m.remedy) for m in _once(found)), *findings]
+    for several in filter(None, fits.values()):  # those that need the fewest mistakes besides the ones already found
+        found += min(several, key=lambda mistakes: len(set(mistakes) - set(found)))
+    blind = {name: _in_blind_view(exercise, given, name) for name in wrong if not fits[name]}
+    unknown = [name for name, mistakes in blind.items() if not mistakes]
+    further = _further(exercise, given, reference, right, found, unknown) if unknown else {}
+    found += itertools.chain(*blind.values(), *further.values())
+    findings = [_first_difference(name, exercise, given, reference) for name in unknown if name not in further]
+    return [*(_Finding(m.seen, m.remedy) for m in _once(found)), *findings]
+
+
+def _jointly(exercise: Exercise, given: list[Outputs], fits: list[list[tuple[Mistake, ...]]]) -> tuple[Mistake, ...]:
+    """The fewest of the mistakes which explain each wrong output that together explain all outputs."""
+    choices = [_once(itertools.chain(*choice)) for choice in itertools.product(*(several[:8] for several in fits))]
+    for mistakes in sorted(choices, key=len):
+        for joined in together(mistakes, (), 0):
+            if _fits(exercise, given, joined, exercise.outputs, exercise.run(*joined, draws=exercise.draws[:1])[0]):
+                return joined
+    return ()
 
 
 def _fits(
@@ -336,33 +395,37 @@ def _further(
     reference: list[Outputs],
     right: list[str],
     found: list[Mistake],
-    name: str,
-) -> tuple[Mistake, ...]:
-    """Mistakes that explain an output which no pair explains: what is found with one or two more, or three."""
+    unknown: list[str],
+) -> dict[str, tuple[Mistake, ...]]:
+    """Mistakes that explain outputs which no pair explains: what is found with one or two more, or three."""
     alone = [(mistakes[0], made) for mistakes, made in exercise.candidates if len(mistakes) == 1]
     pool = [mistake for mistake, made in alone if _agree([made], reference[:1], right)]  # what is right stays right
     tries = [(_once(found), 1), (_once(found), 2)] if found else []
-    for start, more in [*tries, ([], 3)]:
-        if math.comb(len(pool), more) <= MANY:
-            for mistakes in together(start, pool, more):
-                if _fits(exercise, given, mistakes, [name], exercise.run(*mistakes, draws=exercise.draws[:1])[0]):
-                    return mistakes
-    return ()
+    tries += [([], 3)] if math.comb(len(pool), 3) <= MANY else []
+    explained: dict[str, tuple[Mistake, ...]] = {}
+    for mistakes in itertools.chain(*(together(start, pool, more) for start, more in tries)):
+        made = exercise.run(*mistakes, draws=exercise.draws[:1])[0]
+        for name in unknown:
+            if name not in explained and _fits(exercise, given, mistakes, [name], made):
+                explained[name] = mistakes
+        if len(explained) == len(unknown):
+            break
+    return explained
 
 
-def _first_difference(name: str, exercise: Exercise, given: list[Outputs], reference: list[Outputs]) -> Finding:
+def _first_difference(name: str, exercise: Exercise, given: list[Outputs], reference: list[Outputs]) -> _Finding:
     pairs = [(a[name], b[name]) for a, b in zip(given, reference, strict=True)]
     draw = next(i for i, (a, b) in enumerate(pairs) if not _same(a, b, SINGLE))
     a, b = pairs[draw]
     with_ = f"with {_shapes(exercise.draws[draw])}"
     remedy = "The arguments of that call are in .arguments, what is right in .expected: compare step by step."
     if a.shape != b.shape:
-        return Finding(f"{name} has shape {a.shape} instead of {b.shape}, {with_}.", remedy)
+        return _Finding(f"{name} has shape {a.shape} instead of {b.shape}, {with_}.", remedy)
     entry = _entry(name, a, b, SINGLE)
     if "should be" not in entry:
         causes = "look for a division by zero, the root of a negative number, an overflow"
-        return Finding(f"{entry}, {with_}: {causes}.", remedy)
-    return Finding(f"{name} shows none of the mistakes I know: {entry}, {with_}.", remedy)
+        return _Finding(f"{entry}, {with_}: {causes}.", remedy)
+    return _Finding(f"{name} shows none of the mistakes I know: {entry}, {with_}.", remedy)
 
 
 def _entry(name: str, a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
@@ -377,11 +440,11 @@ def _entry(name: str, a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
     return f"{entry} is {got:.{digits}g}, should be {needed:.{digits}g}"
 
 
-def _on_precision(coarse: list[str], given: Outputs) -> list[Finding]:
+def _on_precision(coarse: list[str], given: Outputs) -> list[_Finding]:
     if not coarse:
         return []
     return [
-        Finding(
+        _Finding(
             f"{_are(coarse)} right to four digits only (dtype {_and(str(given[name].dtype) for name in coarse)}). "
             "Is something computed in single precision on the way, or a small constant added?",
             "Keep float64 from the arguments to the end, without arrays or tensors in float32, and add no constant.",
@@ -389,34 +452,9 @@ def _on_precision(coarse: list[str], given: Outputs) -> list[Finding]:
     ]
 
 
-def _on_single(function: Callable[..., Any], exercise: Exercise, case: Case, lost: list[str]) -> list[Finding]:
-    """Why float32 arguments give wrong numbers: cancellation, if the same values about zero give right ones."""
-    given = _squeezed(case)
-    name = lost[0]
-    if given[name].shape != case.expected[name].shape:
-        return [Finding(f"For float32 arguments {name} has shape {given[name].shape}.")]
-    entry = _entry(name, given[name], case.expected[name], _tolerance(exercise))
-    if exercise.far:
-        near = _call_in_single(function, exercise, 0.0).case
-        if all(_same(_squeezed(near)[n], near.expected[n], _tolerance(exercise)) for n in lost):
-            return [
-                Finding(
-                    f"With values near 10,000 in float32, {entry}. The variance is there the small difference of two "
-                    "large numbers, as in mean(x**2) - mean(x)**2, and cancels.",
-                    exercise.far.remedy,
-                )
-            ]
+def _on_shapes(case: Case) -> list[_Finding]:
     return [
-        Finding(
-            f"For float32 arguments {entry}, with {_shapes(case.arguments)}.",
-            "Look for a constant too small for float32, an overflow, or a difference of large numbers.",
-        )
-    ]
-
-
-def _on_shapes(case: Case) -> list[Finding]:
-    return [
-        Finding(
+        _Finding(
             f"{name} has the shape {case.given[name].shape} instead of {a.shape}.",
             f"Sum {name} without keepdims=True, or end with .reshape({', '.join(map(str, a.shape))}).",
         )
@@ -425,23 +463,24 @@ def _on_shapes(case: Case) -> list[Finding]:
     ]
 
 
-def _on_dtypes(function: Callable[..., Any], double: Case, single: Case, coarse: list[str]) -> list[Finding]:
-    notes = []
-    first = next(iter(double.arguments))
-    if low := [n for n, a in double.given.items() if _is_single(a) and n not in coarse]:
-        kinds = _and(str(double.given[n].dtype) for n in low)
-        seen = f"{_are(low)} {kinds}, with single precision only, but the arguments are float64."
-        notes.append(
-            Finding(
-                seen,
-                f"Keep the dtype of {first}.",
-            )
-        )
-    if wide := [n for n, a in single.given.items() if a.dtype != np.float32]:
-        kinds = _and(str(single.given[n].dtype) for n in wide)
-        remedy = " ".join([*_widening(function, first), f"Or end with .astype({first}.dtype)."])
-        notes.append(Finding(f"For float32 arguments {_are(wide)} {kinds}.", remedy))
-    return notes
+def _on_dtypes(case: Case, coarse: list[str]) -> list[_Finding]:
+    """Outputs in float32, though the arguments are float64."""
+    low = [n for n, a in case.given.items() if _is_single(a) and n not in coarse]
+    if not low:
+        return []
+    kinds = _and(str(case.given[n].dtype) for n in low)
+    seen = f"{_are(low)} {kinds}, with single precision only, but the arguments are float64."
+    return [_Finding(seen, f"Keep the dtype of {next(iter(case.arguments))}.")]
+
+
+def _on_wide_dtypes(function: Callable[..., Any], case: Case) -> list[_Finding]:
+    """Outputs in another dtype than float32, though the arguments are float32."""
+    wide = [n for n, a in case.given.items() if a.dtype != np.float32]
+    if not wide:
+        return []
+    first = next(iter(case.arguments))
+    remedy = " ".join([*_widening(function, first), f"Or end with .astype({first}.dtype)."])
+    return [_Finding(f"For float32 arguments {_are(wide)} {_and(str(case.given[n].dtype) for n in wide)}.", remedy)]
 
 
 # What makes float64 of float32, by the names that stand in a function's code.

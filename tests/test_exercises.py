@@ -3,7 +3,10 @@
 import dataclasses
 import functools
 import itertools
+import math
 import random
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from scipy.special import ndtr
 from bnlib import Grads, batch_norm, group_norm, layer_norm, normalize_backward
 from bnlib.catalogue import EXERCISES, Exercise, Mistake
 from bnlib.deep_linear import update_expansion
-from bnlib.exercises import DOUBLE, Diagnosis, check
+from bnlib.exercises import DOUBLE, FAR, Diagnosis, check
 from bnlib.lab.experiments.fixes import penalized
 from bnlib.normprop import relu_moments
 from bnlib.norms import Moments
@@ -1558,6 +1561,200 @@ def test_an_unknown_name_lists_the_names():
 def test_what_is_not_a_function_is_refused():
     with pytest.raises(ValueError, match="a tuple is not a function"):
         check("07-backward", (1, 2, 3))  # type: ignore[arg-type]
+
+
+# Single precision
+
+
+def one_pass(x, gamma, beta, eps):
+    mean = x.mean(0)
+    return gamma * (x - mean) / np.sqrt((x**2).mean(0) - mean**2 + eps) + beta
+
+
+def test_a_variance_from_mean_squares_is_named_by_its_cancellation():
+    diagnosis = check("06-batch-norm", one_pass)
+    assert not diagnosis.right
+    first, sentence = diagnosis.sentences
+    assert first == "y is right in float64, but not in float32."
+    assert sentence.startswith("With values near 10,000 in float32, y[0, 0] is ")
+    assert sentence.endswith("as in mean(x**2) - mean(x)**2, and cancels.")
+    assert diagnosis.remedies[0].startswith("Subtract the mean before you square")
+    x = diagnosis.arguments["x"]
+    assert x.dtype == np.float32
+    assert abs(x.mean() - 1e4) < 10
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(one_pass(**diagnosis.arguments), diagnosis.given["y"])
+
+
+def test_a_root_that_raises_where_the_variance_cancels_is_named_so():
+    def function(x, gamma, beta, eps):
+        rows = [one_pass_row(column, eps) for column in x.T]
+        return gamma * np.array(rows, x.dtype).T + beta
+
+    def one_pass_row(column, eps):
+        mean = column.mean()
+        root = math.sqrt((column**2).mean() - mean**2 + eps)
+        return [(v - mean) / root for v in column]
+
+    diagnosis = check("06-batch-norm", function)
+    assert not diagnosis.right
+    assert "near 10,000 in float32, the function raises ValueError" in diagnosis.sentences[1]
+
+
+def test_what_is_wrong_in_float32_for_another_reason_is_told_without_a_cause():
+    def function(x, gamma, beta, eps):
+        return right_forward(x, gamma, beta, eps) + (x.dtype == np.float32)
+
+    _, sentence = check("06-batch-norm", function).sentences
+    assert sentence.startswith("For float32 arguments y[0, 0] is ")
+    assert "mean(x**2)" not in sentence
+    off = check("13-weightnorm", lambda *a: tuple(b + (b.dtype == torch.float32) for b in weights_by_torch(*a)))
+    assert not off.right
+    assert off.sentences[1].startswith("For float32 arguments dv[0, 0] is ")
+
+
+def test_an_error_for_float32_arguments_alone_is_a_remark():
+    def function(x, gamma, beta, eps):
+        two = torch.tensor(x) @ torch.eye(x.shape[1], dtype=torch.float64)  # raises for float32
+        return right_forward(two.numpy(), gamma, beta, eps)
+
+    diagnosis = check("06-batch-norm", function)
+    assert diagnosis.right
+    assert diagnosis.sentences[1].startswith("For float32 arguments the function raises RuntimeError (")
+    assert diagnosis.remedies
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if EXERCISES[name].far])
+def test_the_call_in_single_precision_is_right_for_the_reference(name):
+    """In float32 itself the reference is right far out; what it is compared with is right for just these arguments."""
+    far = EXERCISES[name].far
+    assert far
+    for around in (0.0, FAR):
+        draw = {k: np.float32(a) if isinstance(a, np.ndarray) else a for k, a in far.around(around).items()}
+        exact = {k: np.float64(a) if isinstance(a, np.ndarray) else a for k, a in draw.items()}
+        rounded, expected = EXERCISES[name].run(draws=[draw, exact])
+        for output, a in expected.items():
+            assert rounded[output].dtype == np.float32
+            assert a.dtype == np.float64
+            assert abs(rounded[output] - a).max() < far.tolerance / 5 * abs(a).max()
+
+
+# The call that differs
+
+
+def test_the_arguments_of_the_first_differing_case_can_be_had():
+    def function(x, gamma, beta, eps):
+        return right_forward(x, gamma, beta, eps) + (x.shape != (7, 5))
+
+    diagnosis = check("06-batch-norm", function)
+    arguments, expected, given = diagnosis.arguments, diagnosis.expected, diagnosis.given
+    assert list(arguments) == ["x", "gamma", "beta", "eps"]
+    assert arguments["x"].shape == (4, 6)
+    np.testing.assert_array_equal(function(**arguments), given["y"])
+    np.testing.assert_array_equal(function(*arguments.values()), given["y"])
+    np.testing.assert_allclose(right_forward(**arguments), expected["y"], rtol=1e-9)
+    assert not np.allclose(expected["y"], given["y"])
+
+
+def test_the_arguments_are_fresh_copies():
+    diagnosis = check("07-backward", backward(" - s1 -> "))
+    for part in ("arguments", "expected", "given"):
+        for values in getattr(diagnosis, part).values():
+            if isinstance(values, np.ndarray):
+                values += 1
+    again = check("07-backward", backward(" - s1 -> "))
+    for part in ("arguments", "expected", "given"):
+        for name, values in getattr(diagnosis, part).items():
+            np.testing.assert_array_equal(values, getattr(again, part)[name])
+    np.testing.assert_array_equal(diagnosis.arguments["x"], EXERCISES["07-backward"].draws[0]["x"])
+
+
+def test_the_arguments_are_there_if_nothing_can_be_read_and_if_all_is_right():
+    diagnosis = check("07-backward", lambda *_: None)
+    assert diagnosis.arguments["dy"].shape == diagnosis.expected["dx"].shape == (7, 5)
+    assert diagnosis.given == {}
+    right = check("07-backward", right_backward)
+    np.testing.assert_allclose(right.given["dx"], right.expected["dx"], rtol=1e-6, atol=1e-9)
+
+
+# eps
+
+
+WITH_EPS = [name for name in EVERY if "eps" in EXERCISES[name].draws[0]]
+
+
+@pytest.mark.parametrize("name", WITH_EPS)
+def test_a_fixed_eps_is_told_from_a_forgotten_one(name):
+    """By functions of bnlib and PyTorch, to which another eps is passed; by the reference, where they refuse 0."""
+
+    def with_eps(value):
+        reference = with_mistakes(EXERCISES[name])
+        place = list(EXERCISES[name].draws[0]).index("eps")
+
+        def function(*arguments):
+            own = [*arguments[:place], value, *arguments[place + 1 :]]
+            return RIGHT[name](*own) if value else reference(*own)
+
+        return function
+
+    assert len(WITH_EPS) == 9
+    for text in ("1e-3", "1e-5", "1e-6", "1e-7", "1e-8", "1e-12"):
+        assert check(name, with_eps(float(text))).sentences[1:] == (f"eps is fixed at {text}, whatever is passed.",)
+    assert check(name, with_eps(0.0)).sentences[1:] == ("eps is forgotten: it has no effect on the result.",)
+
+
+# What it needs
+
+
+def test_the_checker_works_without_scipy():
+    code = """
+import sys
+sys.modules["scipy"] = None
+from bnlib.exercises import check
+print(check("13-moments", lambda mean, var: (mean, var)).sentences[0])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "mean_out and var_out are not right.\n"
+
+
+# Three at once
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("06-batch-norm", ("unbiased", "eps is fixed at 1e-5", "gamma is forgotten")),
+        ("12-axes", ("as in layer norm", "unbiased", "eps stands outside")),
+        ("03-whiten", ("PCA", "divisor N - 1", "mean is never removed")),
+        ("07-backward", ("path through the mean is counted twice", "dx lacks gamma", "eps is missing in the factor")),
+        ("09-running", ("momentum has the other direction.", "biased", "starts at 1, not at 0")),
+        (  # four, of which three are in dx, among too many to try all threes
+            "07-backward",
+            (
+                "divided by N - 1. The",
+                "eps is fixed at 1e-5",
+                "dx lacks the path through the mean",
+                "dbeta is averaged",
+            ),
+        ),
+        ("08-adam", ("bias correction of m is", "eps stands inside", "sign is wrong")),
+    ],
+)
+def test_three_mistakes_at_once_are_named(name, parts):
+    mistakes = [next(m for m in EXERCISES[name].mistakes if part in m.seen) for part in parts]
+    diagnosis = check(name, with_mistakes(EXERCISES[name], *mistakes))
+    assert set(diagnosis.sentences[1:]) == set(sentences(*mistakes))
+
+
+def test_a_mistake_that_can_be_made_in_many_ways_is_seen_by_what_it_keeps():
+    """Any rotation behind ZCA's, with eps forgotten besides."""
+
+    def function(x, eps):
+        return whiten_by_svd(x, 1e-7) @ np.linalg.qr(np.arange(x.shape[1] ** 2).reshape(x.shape[1], -1) ** 0.5)[0]
+
+    rotated, fixed = check("03-whiten", function).sentences[1:3]
+    assert "another rotation" in rotated
+    assert fixed == "eps is fixed at 1e-7, whatever is passed."
 
 
 # How it reads

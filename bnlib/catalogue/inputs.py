@@ -44,19 +44,19 @@ _UNROTATED: dict[str, Step] = {"back": _identity, "scale": lambda v: 1.0 + 0 * v
 
 _MISTAKES = (
     Mistake(
-        "This is PCA whitening: the covariance is right, but the data are left in the eigenvectors' axes.",
-        "Turn them back, multiply by V.T at the end.",
+        "This is PCA whitening: it whitens, too, but leaves the data in the eigenvectors' axes.",
+        "Turn back: multiply by V.T at the end.",
         back=_identity,
     ),
     Mistake(
-        "This is Cholesky whitening: the covariance is right, but ZCA has another rotation.",
+        "This is Cholesky whitening: it whitens, too, but with another rotation than ZCA's.",
         _ZCA,
         there=lambda v: _cholesky(v, of_inverse=False),
         **_UNROTATED,
     ),
     Mistake(
-        "This is Cholesky whitening, by the factor of the inverse: the covariance is right, but ZCA has another "
-        "rotation.",
+        "This is Cholesky whitening, by the factor of the inverse: it whitens, too, but with another rotation than "
+        "ZCA's.",
         _ZCA,
         there=lambda v: _cholesky(v, of_inverse=True),
         **_UNROTATED,

@@ -36,7 +36,7 @@ _MISTAKES = (
     ),
     _weighted(
         "The line's weights are squared. np.linalg.lstsq squares what its rows are multiplied by, np.polyfit its w.",
-        "Give it the root of w.",
+        "Give them the root of w.",
         lambda v: v.w**2,
     ),
     _weighted(

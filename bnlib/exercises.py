@@ -250,8 +250,8 @@ def _in_single(function: Callable[..., Any], exercise: Exercise, right: list[str
         if not near_error and not any(_lost(exercise, near, n) for n in lost):
             what = f"the function raises {_named(error)}" if error else _first_lost(exercise, case, lost[0])
             seen = (
-                f"With values near 10,000 in float32, {what}. The variance is there the small difference of two large "
-                "numbers, as in mean(x**2) - mean(x)**2, and cancels."
+                f"With values near 10,000 in float32, {what}. A variance taken as the mean of the squares less the "
+                "square of the mean is there the small difference of two large numbers."
             )
             return _InSingle(case, lost, [_Finding(seen, exercise.far.remedy)], [])
     if error:
@@ -381,7 +381,8 @@ def _in_blind_view(exercise: Exercise, given: list[Outputs], name: str) -> tuple
     if blind and all(a[name].shape == b[name].shape for a, b in zip(given, exercise.run(), strict=True)):
 
         def seen(runs: list[Outputs]) -> list[Outputs]:
-            return [{name: blind.view(outputs[name])} for outputs in runs]
+            with np.errstate(all="ignore"):
+                return [{name: blind.view(outputs[name])} for outputs in runs]
 
         for mistakes in [(), *((m,) for m in exercise.mistakes)]:
             if _agree(seen(given), seen(exercise.run(*mistakes)), [name]):
@@ -456,7 +457,7 @@ def _on_shapes(case: Case) -> list[_Finding]:
     return [
         _Finding(
             f"{name} has the shape {case.given[name].shape} instead of {a.shape}.",
-            f"Sum {name} without keepdims=True, or end with .reshape({', '.join(map(str, a.shape))}).",
+            f"If {name} was summed with keepdims=True, leave that out; or end with .reshape({a.shape}).",
         )
         for name, a in case.expected.items()
         if case.given[name].shape != a.shape == case.given[name].squeeze().shape
@@ -528,12 +529,14 @@ def _shapes(arguments: Arguments) -> str:
     return _and(f"{name} {a.shape}" if isinstance(a, np.ndarray) else f"{name} = {a}" for name, a in arguments.items())
 
 
-def _filled(sentence: str) -> str:
-    return textwrap.fill(sentence, 79)
+def _filled(sentence: str, first: str = "", others: str = "") -> str:
+    """In lines of at most 79 characters, none of which starts with a minus, which would look like an item."""
+    kept = sentence.replace(" - ", "\0-\0")
+    return textwrap.fill(kept, 79, initial_indent=first, subsequent_indent=others).replace("\0", " ")
 
 
 def _item(sentence: str) -> str:
-    return textwrap.fill(sentence, 79, initial_indent="- ", subsequent_indent="  ")
+    return _filled(sentence, "- ", "  ")
 
 
 def _once(items: Iterable[Any]) -> list[Any]:

@@ -96,7 +96,7 @@ class Exercise:
         several = [mistakes for count in (1, 2) for mistakes in together((), self.mistakes, count)]
         made = [(mistakes, self.run(*mistakes, draws=self.draws[:1])[0]) for mistakes in several]
         return [
-            (mistakes, outputs) for mistakes, outputs in made if all(np.isfinite(a.sum()) for a in outputs.values())
+            (mistakes, outputs) for mistakes, outputs in made if all(np.isfinite(a).all() for a in outputs.values())
         ]
 
 

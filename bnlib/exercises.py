@@ -1,38 +1,102 @@
 """Check a reader's function, and name the mistake.
 
-The function's outputs are compared with those of the reference, of each mistake in :mod:`bnlib.catalogue`, and of each
-pair of mistakes.
+The function's outputs are compared with those of the reference, of each mistake in :mod:`bnlib.catalogue`, of each pair
+of mistakes, and, if need be, of what was found with more beside it.
 """
 
 import copy
+import itertools
+import math
 import textwrap
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnlib.catalogue import EXERCISES, Exercise, Mistake, Outputs
+from bnlib.catalogue import EXERCISES, Arguments, Exercise, Mistake, Outputs, together
 
-# Deviations, relative to an output's largest entry, that rounding explains in double and in single precision.
+# Deviations, relative to an output's largest entry: what is asked, and what single precision explains.
 DOUBLE, SINGLE = 1e-6, 1e-4
+# The same for the call with float32 arguments, where the exercise sets no other.
+ROUNDING = 1e-3
+# Where that call's values lie, if there is a variance that can cancel.
+FAR = 1e4
+# Three mistakes at once are looked for only if there are no more than so many ways: half a second.
+MANY = 8000
+
+
+class Case(NamedTuple):
+    """One call of the function: what went in, what should come out, and what came out."""
+
+    arguments: Arguments
+    expected: Outputs
+    given: Outputs
+
+
+class _Finding(NamedTuple):
+    """What is seen, and the remedy, unless the former says it all."""
+
+    seen: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Hint:
+    """The remedies of a :class:`Diagnosis`; shows them as the last line of a cell, or printed."""
+
+    sentences: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """The one remedy, or a list of them."""
+        return _filled(self.sentences[0]) if len(self.sentences) == 1 else "\n".join(map(_item, self.sentences))
 
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """What :func:`check` saw: whether all is right, and what there is to say, a summary first.
+    """What :func:`check` saw: what is right, and what is wrong and where to look. How to mend it, :meth:`hint` says.
 
-    As the last line of a notebook cell it shows its sentences, in lines of at most 79 characters.
+    As the last line of a notebook cell, or printed, it shows its sentences, in lines of at most 79 characters.
+
+    Attributes
+    ----------
+    right : whether the numbers are right and the arguments unchanged; remarks on dtypes and shapes may stand beside it
+    sentences : a summary, then what was seen
+    remedies : how to mend it, in the same order; what is seen may say it all, and then there is none
+    case : the call that is meant: the first that differs, or else the first of all
     """
 
     right: bool
     sentences: tuple[str, ...]
+    remedies: tuple[str, ...] = ()
+    case: Case = field(default=Case({}, {}, {}), compare=False)
+
+    def hint(self) -> Hint:
+        """The remedy, for one who has looked and not found it."""
+        nothing = "Nothing has to be mended." if self.right else "What was seen says it all."
+        return Hint(self.remedies or (nothing,))
+
+    @property
+    def arguments(self) -> Arguments:
+        """The arguments of the call, by name, copied: ``f(*diagnosis.arguments.values())`` makes it again."""
+        return copy.deepcopy(self.case.arguments)
+
+    @property
+    def expected(self) -> Outputs:
+        """What that call should give, by name, copied."""
+        return copy.deepcopy(self.case.expected)
+
+    @property
+    def given(self) -> Outputs:
+        """What that call gave, by name, copied; empty if it could not be read."""
+        return copy.deepcopy(self.case.given)
 
     def __repr__(self) -> str:
-        """The summary, and a list of the other sentences."""
+        """The summary, a list of the other sentences, and that there is a hint, if there is one."""
         summary, *others = self.sentences
-        items = [textwrap.fill(s, 79, initial_indent="- ", subsequent_indent="  ") for s in others]
-        return "\n".join([textwrap.fill(summary, 79), *items])
+        last = ["Add .hint() to see how to mend it."] if self.remedies else []
+        return "\n".join([_filled(summary), *map(_item, others), *last])
 
 
 def check(name: str, function: Callable[..., Any]) -> Diagnosis:
@@ -65,8 +129,16 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
       is kept and 0 for what is dropped
 
     gamma, beta and their gradients are (C,); eps, lr, beta1 and beta2 are numbers. Arguments are NumPy arrays, passed
-    by position; outputs may be arrays, torch tensors or lists. Right is what agrees to 1e-6 of an output's largest
-    entry, has the shape and the dtype of what it belongs to, and leaves the arguments as they were.
+    by position; outputs may be arrays, torch tensors or lists.
+
+    Right is what agrees to 1e-6 of an output's largest entry and leaves the arguments as they were. float32 arguments
+    are tried as well, with values near 10,000 where there is a variance: there the mean of the squared deviations is
+    right, in float32 too, and the mean of the squares less the square of the mean is not. Another dtype than that of
+    the arguments, or an axis of length 1 that was kept, is a remark beside what is right. What agrees to 1e-4 only, as
+    after a conversion to float32, is not right: the digits are lost, and a constant of one's own may hide in them.
+
+    Of the :class:`Diagnosis`, ``hint()`` tells the remedy; ``arguments``, ``expected`` and ``given`` hold the call that
+    differs, and ``f(*diagnosis.arguments.values())`` makes it again.
 
     Raises
     ------
@@ -80,38 +152,59 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     if not callable(function):
         raise ValueError(f"a {type(function).__name__} is not a function: pass the function itself, do not call it")
     exercise = EXERCISES[name]
-    reference = exercise.run()
-    in_single = {k: a.astype(np.float32) if isinstance(a, np.ndarray) else a for k, a in exercise.draws[0].items()}
     try:
-        calls = [_call(function, arguments, exercise.outputs) for arguments in (*exercise.draws, in_single)]
+        calls = [_call(function, a, r) for a, r in zip(exercise.draws, exercise.run(), strict=True)]
+        reference = [call.case.expected for call in calls]
+        given = [_squeezed(call.case) for call in calls]
+        right = [n for n in exercise.outputs if _agree(given, reference, [n], DOUBLE)]
+        in_single = _in_single(function, exercise, right)
     except _UnusableError as error:
-        return Diagnosis(False, (str(error),))
-    *returned, single = (outputs for outputs, _ in calls)
-    changed = _once(name for _, names in calls for name in names)
-    given = [
-        {n: a if a.shape == expected[n].shape else a.squeeze() for n, a in outputs.items()}  # no size is 1
-        for outputs, expected in zip(returned, reference, strict=True)
-    ]
-    right = [n for n in exercise.outputs if _agree(given, reference, [n], SINGLE)]
-    wrong = [n for n in exercise.outputs if n not in right]
+        return Diagnosis(False, (str(error),), case=error.case)
+    coarse = [n for n in exercise.outputs if n not in right and _agree(given, reference, [n], SINGLE)]
+    wrong = [n for n in exercise.outputs if n not in right + coarse]
 
-    notes = [f"The function changes its argument {n}: write {n} = {n} - a, not {n} -= a." for n in changed]
-    notes += _on_shapes(returned[0], given[0], reference[0], right)
-    notes += _on_dtypes(given[0], single, [n for n in right if not _agree(given, reference, [n], DOUBLE)])
-    if wrong:
-        summary = f"{_are(right)} right, {_are(wrong)} not." if right else f"{_are(wrong)} not right."
-        return Diagnosis(False, (summary, *_explain(exercise, given, reference, wrong), *notes))
-    if notes:
-        return Diagnosis(False, ("The numbers are right, but:", *notes))
-    return Diagnosis(True, (f"Right: {_and(right)} {'agrees' if len(right) == 1 else 'agree'} with the reference.",))
+    faults = _explain(exercise, given, reference, right + coarse, wrong) if wrong else []
+    faults += _on_precision(coarse, given[0])
+    faults += in_single.faults
+    faults += [
+        _Finding(f"The function changes its argument {n}.", f"Write {n} = {n} - a, not {n} -= a.")
+        for n in _once(n for call in calls for n in call.changed)
+    ]
+    remarks = [*_on_shapes(calls[0].case), *_on_dtypes(calls[0].case, coarse), *in_single.remarks]
+
+    case = calls[0].case
+    if bad := [n for n in exercise.outputs if n not in right]:
+        summary = f"{_are(right)} right, {_are(bad)} not." if right else f"{_are(bad)} not right."
+        case = next(
+            c.case for c, g in zip(calls, given, strict=True) if not _agree([g], [c.case.expected], bad, DOUBLE)
+        )
+    elif in_single.faults:
+        summary = f"{_are(in_single.lost)} right in float64, but not in float32."
+        case = in_single.case
+    elif faults:
+        summary = "The numbers are right, but:"
+    else:
+        summary = f"Right: {_and(right)} {'agrees' if len(right) == 1 else 'agree'} with the reference."
+    findings = _once([*faults, *remarks])
+    remedies = _once(finding.remedy for finding in findings if finding.remedy)
+    return Diagnosis(not faults, (summary, *(finding.seen for finding in findings)), tuple(remedies), case)
+
+
+class _Call(NamedTuple):
+    case: Case
+    changed: list[str]  # the arguments that the function changed
 
 
 class _UnusableError(Exception):
     """The function returned what cannot be compared; the text says what."""
 
+    def __init__(self, text: str, case: Case):
+        super().__init__(text)
+        self.case = case
 
-def _call(function: Callable[..., Any], arguments: dict[str, Any], names: tuple[str, ...]) -> tuple[Outputs, list[str]]:
-    """The function's outputs as arrays, and the names of the arguments that it changed."""
+
+def _call(function: Callable[..., Any], arguments: Arguments, expected: Outputs) -> _Call:
+    """The function's outputs as arrays, beside what is expected."""
     passed = copy.deepcopy(arguments)
     try:
         result = function(*passed.values())
@@ -120,27 +213,116 @@ def _call(function: Callable[..., Any], arguments: dict[str, Any], names: tuple[
         raise
     changed = [name for name, a in arguments.items() if not np.array_equal(passed[name], a)]
     # A list may be one output, of numbers, or several.
-    values = result if isinstance(result, (tuple, list) if len(names) > 1 else tuple) else (result,)
-    if result is None or len(values) != len(names):
+    values = result if isinstance(result, (tuple, list) if len(expected) > 1 else tuple) else (result,)
+    case = Case(arguments, expected, {})
+    if result is None or len(values) != len(expected):
         count = "nothing" if result is None else "1 value" if len(values) == 1 else f"{len(values)} values"
-        raise _UnusableError(f"The function returns {count}; end it with: return {', '.join(names)}.")
+        raise _UnusableError(f"The function returns {count}; end it with: return {', '.join(expected)}.", case)
     dtype = next(iter(arguments.values())).dtype
-    return {name: _as_array(name, value, dtype) for name, value in zip(names, values, strict=True)}, changed
+    given = {}
+    for name, value in zip(expected, values, strict=True):
+        array = _as_array(value)
+        if array.dtype.kind not in "fiu":
+            what = f"{name} is a {type(value).__name__} that does not hold real numbers"
+            raise _UnusableError(f"{what}: return an array.", case)
+        # A list has no dtype that could be wrong: it gets that of the arguments.
+        given[name] = array if hasattr(value, "dtype") else array.astype(dtype)
+    return _Call(case._replace(given=given), changed)
 
 
-def _as_array(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
-    """An output as an array; a list, which has no dtype that could be wrong, in that of the arguments."""
+class _InSingle(NamedTuple):
+    """What float32 arguments show: the outputs that are lost, why, and what there is to remark."""
+
+    case: Case
+    lost: list[str]
+    faults: list[_Finding]
+    remarks: list[_Finding]
+
+
+def _in_single(function: Callable[..., Any], exercise: Exercise, right: list[str]) -> _InSingle:
+    """Call with float32 arguments, and see whether what is right in float64 is right there, too."""
+    case, error = _call_in_single(function, exercise, FAR)
+    lost = [n for n in right if error or _lost(exercise, case, n)]
+    if not lost and not error:
+        return _InSingle(case, [], [], _on_wide_dtypes(function, case))
+    if exercise.far:  # is it right in float32 if the same values lie about zero?
+        near, near_error = _call_in_single(function, exercise, 0.0)
+        if not near_error and not any(_lost(exercise, near, n) for n in lost):
+            what = f"the function raises {_named(error)}" if error else _first_lost(exercise, case, lost[0])
+            seen = (
+                f"With values near 10,000 in float32, {what}. A variance taken as the mean of the squares less the "
+                "square of the mean is there the small difference of two large numbers."
+            )
+            return _InSingle(case, lost, [_Finding(seen, exercise.far.remedy)], [])
+    if error:
+        seen = f"For float32 arguments the function raises {_named(error)}."
+        return _InSingle(case, [], [], [_Finding(seen, "Take the dtype of the arguments for what is made on the way.")])
+    seen = f"For float32 arguments {_first_lost(exercise, case, lost[0])}, with {_shapes(case.arguments)}."
+    remedy = "Look for a constant too small for float32, an overflow, or a difference of large numbers."
+    return _InSingle(case, lost, [_Finding(seen, remedy)], _on_wide_dtypes(function, case))
+
+
+def _call_in_single(function: Callable[..., Any], exercise: Exercise, around: float) -> tuple[Case, Exception | None]:
+    """A call with float32 arguments, far out where that matters, beside what is right for just these numbers."""
+    draw = exercise.far.around(around) if exercise.far else exercise.draws[0]
+    arguments = {n: a.astype(np.float32) if isinstance(a, np.ndarray) else a for n, a in draw.items()}
+    exact = {n: a.astype(np.float64) if isinstance(a, np.ndarray) else a for n, a in arguments.items()}
+    expected = exercise.run(draws=[exact])[0]
+    with np.errstate(all="ignore"):  # what overflows here is said in words
+        try:
+            return _call(function, arguments, expected).case, None
+        except _UnusableError:
+            raise
+        except Exception as error:
+            return Case(arguments, expected, {}), error
+
+
+def _lost(exercise: Exercise, case: Case, name: str) -> bool:
+    return not _same(_squeezed(case)[name], case.expected[name], _tolerance(exercise))
+
+
+def _first_lost(exercise: Exercise, case: Case, name: str) -> str:
+    a, b = _squeezed(case)[name], case.expected[name]
+    return _entry(name, a, b, _tolerance(exercise)) if a.shape == b.shape else f"{name} has the shape {a.shape}"
+
+
+def _tolerance(exercise: Exercise) -> float:
+    return exercise.far.tolerance if exercise.far else ROUNDING
+
+
+def _named(error: Exception | None) -> str:
+    return f"{type(error).__name__} ({str(error).splitlines()[0] if str(error) else 'no message'})"
+
+
+def _as_array(value: Any) -> np.ndarray:
+    def plain(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        return value.detach() if hasattr(value, "detach") else value
+
     try:
-        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+        array = np.asarray(plain(value))
     except (TypeError, ValueError):  # such as rows of different lengths
-        array = np.asarray(None)
-    if array.dtype.kind not in "fiu":
-        raise _UnusableError(f"{name} is a {type(value).__name__} that does not hold real numbers: return an array.")
-    return array if hasattr(value, "dtype") else array.astype(dtype)
+        return np.asarray(None)
+    if array.dtype.kind == "c" and abs(np.imag(array)).max() <= DOUBLE**2 * abs(np.real(array)).max():
+        return np.real(array)
+    return array
+
+
+def _squeezed(case: Case) -> Outputs:
+    """What was given, without axes of length 1 that should not be there; no size of the exercises is 1."""
+    return {n: a if a.shape == case.expected[n].shape else a.squeeze() for n, a in case.given.items()}
 
 
 def _same(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
-    return a.shape == b.shape and bool(abs(a - b).max() <= tolerance * abs(b).max())  # False if there is a NaN
+    """Whether a is b; a mistake's outputs may hold what is no number, and then a must have it in the same places."""
+    if a.shape != b.shape:
+        return False
+    scale = abs(b).max()
+    if np.isfinite(scale):
+        return bool(abs(a - b).max() <= tolerance * scale)  # False if there is a NaN
+    finite = np.isfinite(b)
+    return np.array_equal(np.isfinite(a), finite) and (not finite.any() or _same(a[finite], b[finite], tolerance))
 
 
 def _agree(given: list[Outputs], made: list[Outputs], names: Iterable[str], tolerance: float | None = None) -> bool:
@@ -152,75 +334,209 @@ def _agree(given: list[Outputs], made: list[Outputs], names: Iterable[str], tole
     )
 
 
-def _explain(exercise: Exercise, given: list[Outputs], reference: list[Outputs], wrong: list[str]) -> list[str]:
+def _explain(
+    exercise: Exercise, given: list[Outputs], reference: list[Outputs], right: list[str], wrong: list[str]
+) -> list[_Finding]:
     """The mistakes that give all outputs; failing that, those of each wrong output, or where it first differs."""
-    for mistakes, made in exercise.candidates:
-        if _agree(given, made, exercise.outputs):
-            return [mistake.sentence for mistake in mistakes]
+
+    def fit(names: Iterable[str]) -> Iterator[tuple[Mistake, ...]]:
+        return (mistakes for mistakes, made in exercise.candidates if _fits(exercise, given, mistakes, names, made))
+
+    for mistakes in fit(exercise.outputs):
+        return [_Finding(m.seen, m.remedy) for m in mistakes]
+    fits = {name: list(fit([name])) for name in wrong}
+    if joint := _jointly(exercise, given, list(fits.values())):
+        return [_Finding(m.seen, m.remedy) for m in joint]
     found: list[Mistake] = []
-    unknown = []
-    for name in wrong:
-        fits = [mistakes for mistakes, made in exercise.candidates if _agree(given, made, [name])]
-        if fits:  # those that need the fewest mistakes besides the ones already found
-            found += min(fits, key=lambda mistakes: len(set(mistakes) - set(found)))
-        else:
-            unknown.append(_first_difference(name, exercise, given, reference))
-    return [mistake.sentence for mistake in _once(found)] + unknown
+    for several in filter(None, fits.values()):  # those that need the fewest mistakes besides the ones already found
+        found += min(several, key=lambda mistakes: len(set(mistakes) - set(found)))
+    blind = {name: _in_blind_view(exercise, given, name) for name in wrong if not fits[name]}
+    unknown = [name for name, mistakes in blind.items() if not mistakes]
+    further = _further(exercise, given, reference, right, found, unknown) if unknown else {}
+    found += itertools.chain(*blind.values(), *further.values())
+    findings = [_first_difference(name, exercise, given, reference) for name in unknown if name not in further]
+    return [*(_Finding(m.seen, m.remedy) for m in _once(found)), *findings]
 
 
-def _first_difference(name: str, exercise: Exercise, given: list[Outputs], reference: list[Outputs]) -> str:
+def _jointly(exercise: Exercise, given: list[Outputs], fits: list[list[tuple[Mistake, ...]]]) -> tuple[Mistake, ...]:
+    """The fewest of the mistakes which explain each wrong output that together explain all outputs."""
+    choices = [_once(itertools.chain(*choice)) for choice in itertools.product(*(several[:8] for several in fits))]
+    for mistakes in sorted(choices, key=len):
+        for joined in together(mistakes, (), 0):
+            if _fits(exercise, given, joined, exercise.outputs, exercise.run(*joined, draws=exercise.draws[:1])[0]):
+                return joined
+    return ()
+
+
+def _fits(
+    exercise: Exercise, given: list[Outputs], mistakes: tuple[Mistake, ...], names: Iterable[str], made: Outputs
+) -> bool:
+    """Whether the mistakes give the named outputs: most do not in the first draw, for which their outputs are known."""
+    return _agree(given[:1], [made], names) and _agree(given, exercise.run(*mistakes), names)
+
+
+def _in_blind_view(exercise: Exercise, given: list[Outputs], name: str) -> tuple[Mistake, ...]:
+    """What explains an output as far as the exercise's blind view sees it, and the mistake that it does not see."""
+    blind = exercise.blind
+    if blind and all(a[name].shape == b[name].shape for a, b in zip(given, exercise.run(), strict=True)):
+
+        def seen(runs: list[Outputs]) -> list[Outputs]:
+            with np.errstate(all="ignore"):
+                return [{name: blind.view(outputs[name])} for outputs in runs]
+
+        for mistakes in [(), *((m,) for m in exercise.mistakes)]:
+            if _agree(seen(given), seen(exercise.run(*mistakes)), [name]):
+                return blind.mistake, *mistakes
+    return ()
+
+
+def _further(
+    exercise: Exercise,
+    given: list[Outputs],
+    reference: list[Outputs],
+    right: list[str],
+    found: list[Mistake],
+    unknown: list[str],
+) -> dict[str, tuple[Mistake, ...]]:
+    """Mistakes that explain outputs which no pair explains: what is found with one or two more, or three."""
+    alone = [(mistakes[0], made) for mistakes, made in exercise.candidates if len(mistakes) == 1]
+    pool = [mistake for mistake, made in alone if _agree([made], reference[:1], right)]  # what is right stays right
+    tries = [(_once(found), 1), (_once(found), 2)] if found else []
+    tries += [([], 3)] if math.comb(len(pool), 3) <= MANY else []
+    explained: dict[str, tuple[Mistake, ...]] = {}
+    for mistakes in itertools.chain(*(together(start, pool, more) for start, more in tries)):
+        made = exercise.run(*mistakes, draws=exercise.draws[:1])[0]
+        for name in unknown:
+            if name not in explained and _fits(exercise, given, mistakes, [name], made):
+                explained[name] = mistakes
+        if len(explained) == len(unknown):
+            break
+    return explained
+
+
+def _first_difference(name: str, exercise: Exercise, given: list[Outputs], reference: list[Outputs]) -> _Finding:
     pairs = [(a[name], b[name]) for a, b in zip(given, reference, strict=True)]
     draw = next(i for i, (a, b) in enumerate(pairs) if not _same(a, b, SINGLE))
     a, b = pairs[draw]
     with_ = f"with {_shapes(exercise.draws[draw])}"
+    remedy = "The arguments of that call are in .arguments, what is right in .expected: compare step by step."
     if a.shape != b.shape:
-        return f"{name} has shape {a.shape} instead of {b.shape}, {with_}."
+        return _Finding(f"{name} has shape {a.shape} instead of {b.shape}, {with_}.", remedy)
+    entry = _entry(name, a, b, SINGLE)
+    if "should be" not in entry:
+        causes = "look for a division by zero, the root of a negative number, an overflow"
+        return _Finding(f"{entry}, {with_}: {causes}.", remedy)
+    return _Finding(f"{name} shows none of the mistakes I know: {entry}, {with_}.", remedy)
+
+
+def _entry(name: str, a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
+    """The first entry that differs, and what it should be, unless it is no number at all."""
     scale = abs(b).max()
-    where = tuple(int(i) for i in np.argwhere(~(abs(a - b) <= SINGLE * scale))[0])
+    where = tuple(int(i) for i in np.argwhere(~(abs(a - b) <= tolerance * scale))[0])
     entry = f"{name}[{', '.join(map(str, where))}]"
     if not np.isfinite(a[where]):
-        return (
-            f"{entry} is {a[where]}, {with_}: look for a division by zero, the root of a negative number, an overflow."
-        )
+        return f"{entry} is {a[where]}"
     got, needed = (float(v) if abs(v) > DOUBLE * scale else 0.0 for v in (a[where], b[where]))  # 0 for rounding noise
     digits = next(d for d in range(3, 18) if f"{got:.{d}g}" != f"{needed:.{d}g}")
-    return (
-        f"{name} shows none of the mistakes I know: "
-        f"{entry} is {got:.{digits}g}, should be {needed:.{digits}g}, {with_}."
-    )
+    return f"{entry} is {got:.{digits}g}, should be {needed:.{digits}g}"
 
 
-def _on_shapes(returned: Outputs, given: Outputs, reference: Outputs, right: list[str]) -> list[str]:
+def _on_precision(coarse: list[str], given: Outputs) -> list[_Finding]:
+    if not coarse:
+        return []
     return [
-        f"{name} has {'the right numbers, but ' if name in right else ''}shape {returned[name].shape} "
-        f"instead of {a.shape}: sum without keepdims, or reshape it."
-        for name, a in given.items()
-        if returned[name].shape != a.shape == reference[name].shape
+        _Finding(
+            f"{_are(coarse)} right to four digits only (dtype {_and(str(given[name].dtype) for name in coarse)}). "
+            "Is something computed in single precision on the way, or a small constant added?",
+            "Keep float64 from the arguments to the end, without arrays or tensors in float32, and add no constant.",
+        )
     ]
 
 
-def _on_dtypes(double: Outputs, single: Outputs, coarse: list[str]) -> list[str]:
-    notes = []
-    if low := [name for name, a in double.items() if _is_single(a) or name in coarse]:
-        notes.append(
-            f"{_and(low)} {'has' if len(low) == 1 else 'have'} single precision only "
-            f"(dtype {_and(str(double[name].dtype) for name in low)}), but the arguments are float64: "
-            "is something converted on the way, or a small constant added?"
+def _on_shapes(case: Case) -> list[_Finding]:
+    return [
+        _Finding(
+            f"{name} has the shape {case.given[name].shape} instead of {a.shape}.",
+            f"If {name} was summed with keepdims=True, leave that out; or end with .reshape({a.shape}).",
         )
-    if wide := [name for name, a in single.items() if a.dtype != np.float32]:
-        notes.append(
-            f"For float32 arguments {_are(wide)} {_and(str(single[name].dtype) for name in wide)}: "
-            "keep the dtype, for instance with np.zeros_like(x) in place of np.zeros(x.shape)."
-        )
-    return notes
+        for name, a in case.expected.items()
+        if case.given[name].shape != a.shape == case.given[name].squeeze().shape
+    ]
+
+
+def _on_dtypes(case: Case, coarse: list[str]) -> list[_Finding]:
+    """Outputs in float32, though the arguments are float64."""
+    low = [n for n, a in case.given.items() if _is_single(a) and n not in coarse]
+    if not low:
+        return []
+    kinds = _and(str(case.given[n].dtype) for n in low)
+    seen = f"{_are(low)} {kinds}, with single precision only, but the arguments are float64."
+    return [_Finding(seen, f"Keep the dtype of {next(iter(case.arguments))}.")]
+
+
+def _on_wide_dtypes(function: Callable[..., Any], case: Case) -> list[_Finding]:
+    """Outputs in another dtype than float32, though the arguments are float32."""
+    wide = [n for n, a in case.given.items() if a.dtype != np.float32]
+    if not wide:
+        return []
+    first = next(iter(case.arguments))
+    remedy = " ".join([*_widening(function, first), f"Or end with .astype({first}.dtype)."])
+    return [_Finding(f"For float32 arguments {_are(wide)} {_and(str(case.given[n].dtype) for n in wide)}.", remedy)]
+
+
+# What makes float64 of float32, by the names that stand in a function's code.
+_MAKERS = ("ones", "zeros", "eye", "identity", "full", "empty", "arange", "linspace")
+_LIBRARY = (
+    "polyfit",
+    "cov",
+    "corrcoef",
+    "average",
+    "sqrtm",
+    "fractional_matrix_power",
+    "norm",
+    "zscore",
+    "erf",
+    "ndtr",
+)
+
+
+def _widening(function: Callable[..., Any], first: str) -> list[str]:
+    """Probable causes of a wider dtype, by what the function calls."""
+    names = _names(getattr(function, "__code__", None))
+    causes = []
+    if used := [name for name in _LIBRARY if name in names]:
+        causes.append(f"{_and(used)} may compute in float64 whatever is given.")
+    if used := [name for name in _MAKERS if name in names]:
+        causes.append(f"np.{used[0]}(...) makes float64: give it dtype={first}.dtype.")
+    if "sqrt" in names:
+        causes.append("np.sqrt of a plain number is an np.float64, which makes arrays wider: write number ** 0.5.")
+    return causes or ["Look for an np.float64 scalar, or an array made in float64 on the way."]
+
+
+def _names(code: CodeType | None) -> set[str]:
+    """The names in a function's code, and in that of the functions inside it."""
+    if code is None:
+        return set()
+    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def _is_single(a: np.ndarray) -> bool:
     return a.dtype.itemsize < 8
 
 
-def _shapes(arguments: dict[str, Any]) -> str:
+def _shapes(arguments: Arguments) -> str:
     return _and(f"{name} {a.shape}" if isinstance(a, np.ndarray) else f"{name} = {a}" for name, a in arguments.items())
+
+
+def _filled(sentence: str, first: str = "", others: str = "") -> str:
+    """In lines of at most 79 characters, none of which starts with a minus, which would look like an item."""
+    kept = sentence.replace(" - ", "\0-\0")
+    return textwrap.fill(kept, 79, initial_indent=first, subsequent_indent=others).replace("\0", " ")
+
+
+def _item(sentence: str) -> str:
+    return _filled(sentence, "- ", "  ")
 
 
 def _once(items: Iterable[Any]) -> list[Any]:

@@ -17,7 +17,7 @@ from bnlib.catalogue import (
     transform,
     weights,
 )
-from bnlib.catalogue.exercise import Exercise, Mistake, Outputs
+from bnlib.catalogue.exercise import Arguments, Blind, Exercise, Far, Mistake, Outputs, together
 
 EXERCISES: dict[str, Exercise] = (
     shift.EXERCISES
@@ -34,4 +34,4 @@ EXERCISES: dict[str, Exercise] = (
     | selu.EXERCISES
 )
 
-__all__ = ["EXERCISES", "Exercise", "Mistake", "Outputs"]
+__all__ = ["EXERCISES", "Arguments", "Blind", "Exercise", "Far", "Mistake", "Outputs", "together"]

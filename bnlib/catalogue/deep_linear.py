@@ -3,11 +3,10 @@
 from itertools import combinations
 from math import factorial
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
-from bnlib.catalogue.exercise import Exercise, Mistake, Step
+from bnlib.catalogue.exercise import Arguments, Exercise, Mistake, Step
 
 
 def _sums(others: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -38,29 +37,41 @@ _ORDERS: dict[str, Step] = {
 
 _MISTAKES = (
     Mistake(
-        "The signs are missing: a step goes down the gradient, so odd orders come with a minus.",
+        "The signs are missing: a step goes down the gradient.",
+        "Odd orders come with a minus: (-lr)**k.",
         signs=lambda v: np.ones(len(v.k), v.w.dtype),
     ),
     Mistake(
         "All orders but the zeroth are negative: two steps together have the sign of a product of two minuses.",
+        "Order k has the sign of (-lr)**k.",
         signs=lambda v: np.where(v.k > 0, -1, 1).astype(v.w.dtype),
     ),
     Mistake(
-        "Each order has one factor of the learning rate; order k has k of them.",
+        "Each order has one factor of the learning rate.",
+        "Order k has k of them.",
         powers=lambda v: np.where(v.k > 0, v.lr, 1.0).astype(v.w.dtype),
     ),
-    Mistake("The learning rate is missing.", powers=lambda v: np.ones(len(v.k), v.w.dtype)),
+    Mistake(
+        "The learning rate is missing.", "Order k has the factor lr**k.", powers=lambda v: np.ones(len(v.k), v.w.dtype)
+    ),
     Mistake(
         "The orders are divided by k!, as in a Taylor series; the sum over sets has counted each set once already.",
+        "Leave the division out.",
         times=lambda v: np.array([1 / factorial(k) for k in v.k], v.w.dtype),
     ),
     Mistake(
-        "Each set is counted k! times: take combinations of the layers, not permutations.",
+        "Each set is counted k! times.",
+        "Take combinations of the layers, not permutations.",
         times=lambda v: np.array([factorial(k) for k in v.k], v.w.dtype),
     ),
-    Mistake("Only sets of neighbouring layers are summed; any k layers can move together.", sums=_of_neighbours),
     Mistake(
-        "Weights and gradients are exchanged: the layers of the set give their step, the others their weight.",
+        "Only sets of neighbouring layers are summed; any k layers can move together.",
+        "Take all of itertools.combinations(range(len(w)), k).",
+        sums=_of_neighbours,
+    ),
+    Mistake(
+        "Weights and gradients are exchanged.",
+        "The layers of the set give their g, the others their w.",
         sums=lambda v: _sums(v.g, v.w),
     ),
     Mistake(
@@ -75,7 +86,7 @@ _MISTAKES = (
 )
 
 
-def _draws(*depths: int) -> tuple[dict[str, Any], ...]:
+def _draws(*depths: int) -> tuple[Arguments, ...]:
     rng = np.random.default_rng(4)
     return tuple(
         {"w": rng.uniform(0.5, 2, depth), "g": rng.uniform(-2, 2, depth), "lr": lr}

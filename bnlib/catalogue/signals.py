@@ -6,11 +6,10 @@ as a layer's gradient is (C, C).
 
 import math
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
-from bnlib.catalogue.exercise import Exercise, Mistake, Step
+from bnlib.catalogue.exercise import Arguments, Exercise, Mistake, Step
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:
@@ -61,117 +60,119 @@ _LAYERS: dict[str, Step] = {
 
 
 def _layers_mistakes() -> tuple[Mistake, ...]:
+    slope = "The slope is h * (1 - h), with the activation h = sigmoid(z)."
     return (
+        Mistake("The slope is z * (1 - z), of the sum in front of the sigmoid.", slope,
+                slopes=lambda v: _sigmoid_slope(v.z)),
+        Mistake("The sigmoid is applied twice in the slope. h is sigmoid(z) already.", slope,
+                slopes=lambda v: _sigmoid_slope(_sigmoid(v.h[1:]))),
+        Mistake("The slope is taken at each layer's input. It belongs to the layer's output.",
+                "Layer l has h_l * (1 - h_l).",
+                slopes=lambda v: _sigmoid_slope(v.h[:-1])),
+        Mistake("The slope is that of tanh, 1 - h**2.", slope, slopes=lambda v: 1 - v.h[1:] ** 2),
         Mistake(
-            "The slope is z * (1 - z). It takes the activation, a = sigmoid(z): a * (1 - a).",
-            slopes=lambda v: _sigmoid_slope(v.z),
-        ),
-        Mistake(
-            "The sigmoid is applied twice in the slope. h is sigmoid(z) already, so the slope is h * (1 - h).",
-            slopes=lambda v: _sigmoid_slope(_sigmoid(v.h[1:])),
-        ),
-        Mistake(
-            "The slope is taken at each layer's input. It belongs to the layer's output: h_l * (1 - h_l).",
-            slopes=lambda v: _sigmoid_slope(v.h[:-1]),
-        ),
-        Mistake(
-            "The slope is that of tanh, 1 - h**2. The sigmoid's is h * (1 - h).",
-            slopes=lambda v: 1 - v.h[1:] ** 2,
-        ),
-        Mistake(
-            "The layers are tanh, and the gradient follows them. This network has sigmoids: "
+            "The layers are tanh, and the gradient follows them. This network has sigmoids.",
             "h = 1 / (1 + np.exp(-z)), with slope h * (1 - h).",
             activation=lambda v: np.tanh,
             slopes=lambda v: 1 - v.h[1:] ** 2,
         ),
+        Mistake("The sigmoid's slope is forgotten in every layer.", "dz is dh * h * (1 - h).",
+                slopes=lambda v: np.ones_like(v.z)),
         Mistake(
-            "The sigmoid's slope is forgotten in every layer: dz is dh * h * (1 - h).",
-            slopes=lambda v: np.ones_like(v.z),
-        ),
-        Mistake(
-            "The slope of the last layer is forgotten: dy is the gradient of h_L, behind the sigmoid, "
-            "so dz_L is dy * h_L * (1 - h_L).",
+            "The slope of the last layer is forgotten: dy is the gradient of h_L, behind the sigmoid.",
+            "dz_L is dy * h_L * (1 - h_L).",
             slopes=lambda v: np.concatenate([_sigmoid_slope(v.h[1:-1]), np.ones_like(v.z[-1:])]),
         ),
         Mistake(
-            "Only the last layer has its slope. Each layer below has one, too: dz_l is dh_l * h_l * (1 - h_l).",
+            "Only the last layer has its slope. Each layer below has one, too.",
+            "dz_l is dh_l * h_l * (1 - h_l) in all of them.",
             slopes=lambda v: np.concatenate([np.ones_like(v.z[:-1]), _sigmoid_slope(v.h[-1:])]),
         ),
         Mistake(
-            "The slope comes one layer late, behind the multiplication by W_l.T. Multiply by it first: "
-            "dz_l = dh_l * h_l * (1 - h_l), then dz_l @ W_l.T.",
+            "The slope comes one layer late, behind the multiplication by W_l.T.",
+            "Multiply by it first: dz_l = dh_l * h_l * (1 - h_l), then dz_l @ W_l.T.",
             slopes=lambda v: np.concatenate([_sigmoid_slope(v.h[2:]), np.ones_like(v.z[-1:])]),
             dx=lambda v: v.dh[0] * _sigmoid_slope(v.h[1]),
         ),
         Mistake(
-            "dx is multiplied by a slope x * (1 - x). x is no sigmoid's output: dx is dz_1 @ W_1.T.",
+            "dx is multiplied by a slope x * (1 - x). But x is no sigmoid's output.",
+            "dx is dz_1 @ W_1.T.",
             dx=lambda v: v.dh[0] * _sigmoid_slope(v.x),
         ),
         Mistake(
-            "The slopes are forgotten on the way down: what is multiplied by W.T is dz = dh * h * (1 - h), not dh.",
+            "The slopes are forgotten on the way down.",
+            "What is multiplied by W.T is dz = dh * h * (1 - h), not dh.",
             slopes_down=lambda v: np.ones_like(v.z),
         ),
         Mistake(
-            "The weights' gradient is taken from dh, without the slope. Take it from dz: h.T @ dz.",
+            "The weights' gradient is taken from dh, without the slope.",
+            "Take it from dz: h.T @ dz.",
             outside=lambda v: v.dh[1:],
         ),
         Mistake(
-            "The transpose is forgotten on the way down: z is h @ W, so dh is dz @ W.T.",
+            "The transpose is forgotten on the way down.",
+            "z is h @ W, so dh is dz @ W.T.",
             transposed=lambda v: v.weights,
         ),
         Mistake(
-            "On the way down, dz_l meets the weights of the layer below. z_l was made by W_l: take dz_l @ W_l.T.",
+            "On the way down, dz_l meets the weights of the layer below. z_l was made by W_l.",
+            "Take dz_l @ W_l.T.",
             transposed=lambda v: _transposed(np.roll(v.weights, 1, axis=0)),
         ),
         Mistake(
-            "The weights are in the order of the way up. On the way down the last layer comes first.",
+            "The weights are in the order of the way up.",
+            "On the way down the last layer comes first.",
             transposed=lambda v: _transposed(v.weights[::-1]),
         ),
         Mistake(
-            "dx stops before W_1.T: it is the gradient of z_1. One more step leads to x: dx = dz_1 @ W_1.T.",
+            "dx is the gradient of z_1. One more step leads to x.",
+            "dx is dz_1 @ W_1.T.",
             dx=lambda v: v.dz[0],
         ),
         Mistake(
-            "dx stops at h_1. One more layer leads to x: dx = dz_1 @ W_1.T.",
+            "dx stops at h_1. One more layer leads to x.",
+            "dx is dz_1 @ W_1.T.",
             dx=lambda v: v.dh[1],
         ),
         Mistake(
-            "The weights' gradient is taken with the layer's output. W_l multiplies the layer's input: "
-            "take input.T @ dz_l.",
+            "The weights' gradient is taken with the layer's output. W_l multiplies the layer's input.",
+            "Take input.T @ dz_l.",
             inside=lambda v: v.h[1:],
         ),
         Mistake(
-            "The weights' gradient is taken with z of the layer below, but W_l multiplies its activation, "
-            "sigmoid(z): h.T @ dz.",
+            "The weights' gradient is taken with z of the layer below, but W_l multiplies its activation.",
+            "Take h.T @ dz, with h = sigmoid(z).",
             inside=lambda v: np.concatenate([v.h[:1], v.z[:-1]]),
         ),
         Mistake(
-            "The weights' gradients are transposed: h.T @ dz has the inputs as rows, as W has; dz.T @ h has not.",
+            "The weights' gradients are transposed: they must have the inputs as rows, as W has.",
+            "Take h.T @ dz, not dz.T @ h.",
             products=lambda v: _transposed(v.outside) @ v.inside / v.share,
         ),
         Mistake(
-            "The weights' gradients are in reversed order: dweights[0] belongs to the first layer, "
-            "but the way down finds the last one first.",
+            "The weights' gradients are in reversed order: the way down finds the last one first.",
+            "dweights[0] belongs to the first layer.",
             dweights=lambda v: v.products[::-1],
         ),
         Mistake(
-            "The weights' gradient is averaged over the batch. The loss is a sum: "
+            "The weights' gradient is averaged over the batch. The loss is a sum.",
             "h.T @ dz adds the examples up, without dividing by N.",
             share=lambda v: len(v.x),
         ),
         Mistake(
-            "All gradients are divided by N. The loss is sum(dy * h_L), so start from dy as it is.",
+            "All gradients are divided by N. The loss is the sum of dy * h_L.",
+            "Start from dy as it is.",
             top=lambda v: v.dy / len(v.x),
         ),
         Mistake(
-            "All gradients have the wrong sign. The loss is sum(dy * h_L), so start from dy; "
-            "the minus belongs to the descent.",
+            "All gradients have the wrong sign. The loss is the sum of dy * h_L.",
+            "Start from dy; the minus belongs to the descent.",
             top=lambda v: -v.dy,
         ),
-    )
+    )  # fmt: skip
 
 
-def _layers_draws(*shapes: tuple[int, int, int]) -> tuple[dict[str, Any], ...]:
+def _layers_draws(*shapes: tuple[int, int, int]) -> tuple[Arguments, ...]:
     """Arguments for (N, C, L). The weights are large enough that the first layers' gradients do not vanish."""
     rng = np.random.default_rng(2)
     return tuple(

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from bnlib.catalogue.exercise import Exercise, Mistake, Step
+from bnlib.catalogue.exercise import Arguments, Exercise, Far, Mistake, Step, eps_mistakes
 
 
 def _others(v: SimpleNamespace) -> tuple[int, ...]:
     """All axes but the channels'."""
-    return (0, *range(2, v.x.ndim))
+    return (0, *range(2, v.values.ndim))
 
 
 def _per_channel(a: np.ndarray, v: SimpleNamespace) -> np.ndarray:
-    return a.reshape(1, -1, *[1] * (v.x.ndim - 2))
+    return a.reshape(1, -1, *[1] * (v.values.ndim - 2))
 
 
 def _count(v: SimpleNamespace, axes: tuple[int, ...]) -> int:
-    return math.prod(v.x.shape[axis] for axis in axes)
+    return math.prod(v.values.shape[axis] for axis in axes)
 
 
 def _sum(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -31,20 +31,24 @@ def _sum(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 STATISTICS: dict[str, Step] = {
+    "values": lambda v: v.x,
     "axes": _others,
-    "mean": lambda v: v.x.mean(v.axes, keepdims=True),
+    "mean": lambda v: v.values.mean(v.axes, keepdims=True),
+    "centred": lambda v: v.values - v.mean,
     "divisor": lambda v: _count(v, v.axes),
-    "var": lambda v: _sum((v.x - v.mean) ** 2, v.axes) / v.divisor,
+    "var": lambda v: _sum(v.centred**2, v.axes) / v.divisor,
     "rstd": lambda v: (v.var + v.eps) ** -0.5,
-    "xhat": lambda v: (v.x - v.mean) * v.rstd,
+    "xhat": lambda v: v.centred * v.rstd,
     "scale": lambda v: _per_channel(v.gamma, v),
 }
 _FORWARD = STATISTICS | {
     "shift": lambda v: _per_channel(v.beta, v),
-    "y": lambda v: v.scale * v.xhat + v.shift,
+    "y": lambda v: (v.scale * v.xhat + v.shift).reshape(v.x.shape),
 }
 BACKWARD = STATISTICS | {
-    "dxhat": lambda v: v.dy * v.scale,
+    "dvalues": lambda v: v.dy,
+    "dxhat": lambda v: v.dvalues * v.scale,
+    "direct": lambda v: v.dxhat,  # the term without a path
     "inside": lambda v: v.dxhat,  # what the two means in dx are taken of
     "paths": lambda v: v.axes,  # the axes of the two means, and the divisor of each
     "mean_divisor": lambda v: _count(v, v.paths),
@@ -53,9 +57,9 @@ BACKWARD = STATISTICS | {
     "mean_path": lambda v: _sum(v.inside, v.paths) / v.mean_divisor,
     "var_path": lambda v: v.xhat * _sum(v.inside * v.xhat, v.paths) / v.var_divisor * v.slope,
     "outside": lambda v: v.rstd,
-    "dx": lambda v: v.outside * (v.dxhat - v.mean_path - v.var_path),
-    "dgamma_terms": lambda v: v.dy * v.xhat,
-    "dbeta_terms": lambda v: v.dy,
+    "dx": lambda v: (v.outside * (v.direct - v.mean_path - v.var_path)).reshape(v.x.shape),
+    "dgamma_terms": lambda v: v.dvalues * v.xhat,
+    "dbeta_terms": lambda v: v.dvalues,
     "dgamma": lambda v: v.dgamma_terms.sum(_others(v)),
     "dbeta": lambda v: v.dbeta_terms.sum(_others(v)),
 }
@@ -77,11 +81,21 @@ def _axes_mistakes(images: bool, backward: bool) -> Iterator[Mistake]:
     for over, axes in wrong.items():
         here: Step = lambda v, axes=axes: axes  # noqa: E731
         if backward:
-            yield Mistake(f"Mean and variance run over {over}. {remedy}", axes=here, paths=_others)
-            yield Mistake(f"Mean and variance, and the two means in dx, run over {over}. {remedy}", axes=here)
-            yield Mistake(f"The two means in dx run over {over}. {remedy}", paths=here)
+            yield Mistake(f"Mean and variance run over {over}.", remedy, axes=here, paths=_others)
+            yield Mistake(f"Mean and variance, and the two means in dx, run over {over}.", remedy, axes=here)
+            yield Mistake(f"The two means in dx run over {over}.", remedy, paths=here)
         else:
-            yield Mistake(f"Mean and variance run over {over}. {remedy}", axes=here)
+            yield Mistake(f"Mean and variance run over {over}.", remedy, axes=here)
+    if images:
+        rows: dict[str, Step] = {"values": lambda v: v.x.reshape(-1, v.x.shape[1]), "axes": _others}
+        if backward:
+            rows |= {"dvalues": lambda v: v.dy.reshape(-1, v.x.shape[1]), "paths": _others}
+        yield Mistake(
+            "x is cut into rows of C values as it lies in memory, where the positions come last. "
+            "So each column mixes channels.",
+            "Move the channels to the end first: x.transpose(0, 2, 3, 1).reshape(-1, C). On the way back, undo both.",
+            **rows,
+        )
 
 
 def statistics_mistakes(m: str, x: str = "x") -> list[Mistake]:
@@ -91,31 +105,30 @@ def statistics_mistakes(m: str, x: str = "x") -> list[Mistake]:
     """
     return [
         Mistake(
-            f"The variance is divided by {m} - 1, which makes it unbiased. The transform needs the plain mean "
-            "of the squared deviations: np.var with its default, ddof=0.",
+            f"The variance is unbiased, divided by {m} - 1. The transform's is the plain mean of the squares.",
+            "Take np.var with its default, ddof=0.",
             divisor=lambda v: _count(v, v.axes) - 1,
         ),
         Mistake(
-            "eps stands outside the root. It belongs to the variance: divide by np.sqrt(var + eps), "
-            "not by np.sqrt(var) + eps.",
+            "eps stands outside the root. It belongs to the variance.",
+            "Divide by np.sqrt(var + eps), not by np.sqrt(var) + eps.",
             rstd=lambda v: 1 / (v.var**0.5 + v.eps),
         ),
+        *eps_mistakes("Divide by np.sqrt(var + eps)."),
         Mistake(
-            "eps is forgotten: divide by np.sqrt(var + eps), or a unit that never varies becomes 0 / 0.",
-            rstd=lambda v: v.var**-0.5,
+            "eps is subtracted from the variance: where var is smaller than eps, the root has no value.",
+            "Add it: np.sqrt(var + eps).",
+            rstd=lambda v: (v.var - v.eps) ** -0.5,
         ),
         Mistake(
-            "eps is always 1e-5: use the argument eps in np.sqrt(var + eps).",
-            rstd=lambda v: (v.var + 1e-5) ** -0.5,
-        ),
-        Mistake(
-            f"{x} - mean is divided by var + eps, but the standard deviation is its root: "
-            "divide by np.sqrt(var + eps).",
+            f"{x} - mean is divided by var + eps, but the standard deviation is its root.",
+            "Divide by np.sqrt(var + eps).",
             rstd=lambda v: 1 / (v.var + v.eps),
         ),
         Mistake(
-            f"The mean is not subtracted: xhat is ({x} - mean) / np.sqrt(var + eps).",
-            xhat=lambda v: v.x * v.rstd,
+            "The mean is not subtracted.",
+            f"xhat is ({x} - mean) / np.sqrt(var + eps).",
+            xhat=lambda v: v.values * v.rstd,
         ),
     ]
 
@@ -124,137 +137,239 @@ def _forward_mistakes(images: bool) -> tuple[Mistake, ...]:
     return (
         *statistics_mistakes("N * H * W" if images else "N"),
         Mistake(
-            "Brackets are missing: x - mean / np.sqrt(var + eps) divides the mean only. "
+            "Brackets are missing: x - mean / np.sqrt(var + eps) divides the mean only.",
             "Write (x - mean) / np.sqrt(var + eps).",
-            xhat=lambda v: v.x - v.mean * v.rstd,
+            xhat=lambda v: v.values - v.mean * v.rstd,
         ),
         Mistake(
-            "eps is added to the quotient (x - mean) / np.sqrt(var). It belongs under the root: np.sqrt(var + eps).",
-            xhat=lambda v: (v.x - v.mean) * v.var**-0.5 + v.eps,
+            "eps is added to the quotient (x - mean) / np.sqrt(var). It belongs under the root.",
+            "Divide by np.sqrt(var + eps).",
+            xhat=lambda v: v.centred * v.var**-0.5 + v.eps,
         ),
-        Mistake("gamma is forgotten: y is gamma * xhat + beta.", scale=lambda v: 1.0),
-        Mistake("beta is forgotten: y is gamma * xhat + beta.", shift=lambda v: 0.0),
+        Mistake("gamma is forgotten.", "y is gamma * xhat + beta.", scale=lambda v: 1.0),
+        Mistake("beta is forgotten.", "y is gamma * xhat + beta.", shift=lambda v: 0.0),
         Mistake(
-            "gamma and beta have changed places: gamma multiplies xhat, then beta is added.",
+            "gamma and beta have changed places.",
+            "gamma multiplies xhat, then beta is added.",
             scale=lambda v: _per_channel(v.beta, v),
             shift=lambda v: _per_channel(v.gamma, v),
         ),
         Mistake(
-            "beta is added before gamma multiplies: y is gamma * xhat + beta, not gamma * (xhat + beta).",
-            y=lambda v: v.scale * (v.xhat + v.shift),
+            "beta is added before gamma multiplies.",
+            "y is gamma * xhat + beta, not gamma * (xhat + beta).",
+            y=lambda v: (v.scale * (v.xhat + v.shift)).reshape(v.x.shape),
         ),
         *_axes_mistakes(images, backward=False),
+    )
+
+
+def path_mistakes(dx: str = "dx", x: str = "x") -> Iterator[Mistake]:
+    """Mistakes in the gradient of what is normalized, by its name and that of its gradient."""
+    three = "Subtract mean(dxhat) and xhat * mean(dxhat * xhat) from dxhat."
+    yield Mistake(
+        f"{dx} lacks the path through the variance: every {x} also changes the batch's variance, which divides all of "
+        "them.",
+        "Subtract xhat * mean(dxhat * xhat).",
+        var_path=lambda v: 0.0,
+    )
+    yield Mistake(
+        f"{dx} lacks the path through the mean: every {x} also moves the batch's mean, which is subtracted from all of "
+        "them.",
+        "Subtract mean(dxhat).",
+        mean_path=lambda v: 0.0,
+    )
+    yield Mistake(
+        f"{dx} treats mean and variance as constants, but both depend on every {x}.",
+        three,
+        mean_path=lambda v: 0.0,
+        var_path=lambda v: 0.0,
+    )
+    own: dict[str, Step] = {"mean_path": lambda v: v.dxhat / _count(v, v.paths)}
+    yield Mistake(
+        f"{dx} holds only what each {x} does to its own xhat, through the mean. It moves the others', too, and the "
+        "variance.",
+        f"Sum over the batch. {three}",
+        **own,
+        var_path=lambda v: 0.0,
+    )
+    yield Mistake(
+        f"{dx} holds only what each {x} does to its own xhat, through mean and variance. It moves the others', too.",
+        f"Sum over the batch. {three}",
+        **own,
+        var_path=lambda v: v.xhat**2 * v.dxhat / _count(v, v.paths),
+    )
+    yield Mistake(
+        "The path through the variance lacks its factor xhat: it differs from one example to the next.",
+        "Subtract xhat * mean(dxhat * xhat).",
+        var_path=lambda v: _sum(v.inside * v.xhat, v.paths) / v.var_divisor * v.slope,
+    )
+    yield Mistake(
+        "The path through the mean is counted twice.",
+        "Subtract mean(dxhat) once; what the variance sends to the mean adds up to 0.",
+        mean_path=lambda v: 2 * BACKWARD["mean_path"](v),
+    )
+    yield Mistake(
+        "The path through the variance is twice too large: the root's derivative has a factor 1/2.",
+        f"dvar is -0.5 * (var + eps) ** -1.5 * sum(dxhat * ({x} - mean)).",
+        var_path=lambda v: 2 * BACKWARD["var_path"](v),
+    )
+    yield Mistake(
+        "The path through the variance is half as large as it must be: the square's derivative has a factor 2.",
+        f"Each {x} receives dvar * 2 * ({x} - mean) / N, with all values of the mean for N.",
+        var_path=lambda v: BACKWARD["var_path"](v) / 2,
+    )
+    yield Mistake(
+        "eps is lost in the path through the variance: the power -3/2 there is of var alone.",
+        "It is (var + eps) ** -1.5.",
+        var_path=lambda v: BACKWARD["var_path"](v) * ((v.var + v.eps) / v.var) ** 1.5,
+    )
+    yield Mistake(
+        "eps is lost in the path through the variance: something there is divided by var alone.",
+        f"Divide by var + eps: with xhat = ({x} - mean) / np.sqrt(var + eps), subtract xhat * mean(dxhat * xhat).",
+        var_path=lambda v: BACKWARD["var_path"](v) * ((v.var + v.eps) / v.var),
+    )
+    yield Mistake(
+        f"The path through the variance has {x} in place of {x} - mean, in the sum and behind it.",
+        "Subtract xhat * mean(dxhat * xhat).",
+        var_path=lambda v: v.values * v.rstd**2 * _sum(v.inside * v.values, v.paths) / v.var_divisor * v.slope,
+    )
+    yield Mistake(
+        f"The factor rstd in front of {dx} is forgotten: xhat is ({x} - mean) * rstd, and so is its gradient.",
+        "Multiply by rstd = 1 / np.sqrt(var + eps).",
+        outside=lambda v: 1.0,
+    )
+    yield Mistake(
+        f"{dx} lacks gamma, by which y is larger than xhat.",
+        "dxhat is dy * gamma, not dy.",
+        dxhat=lambda v: v.dvalues,
+    )
+    yield Mistake(
+        f"gamma is missing in the first term of {dx} only: the two paths have it.",
+        "Subtract the two paths from dxhat = dy * gamma, not from dy.",
+        direct=lambda v: v.dvalues,
+    )
+    yield Mistake(
+        f"The two means in {dx} are taken of dy and dy * xhat, without gamma.",
+        "Take them of dxhat and dxhat * xhat, with dxhat = dy * gamma.",
+        inside=lambda v: v.dvalues,
+    )
+
+
+def dgamma_mistakes(x: str = "x") -> Iterator[Mistake]:
+    """dgamma from something else than xhat, which is made of x."""
+    remedy = "Sum dy * xhat."
+    yield Mistake(
+        "dgamma lacks xhat, which gamma multiplies. (The sum of dy is dbeta.)",
+        remedy,
+        dgamma_terms=lambda v: v.dvalues,
+    )
+    yield Mistake(
+        f"dgamma is summed from dy * {x}, but gamma multiplies xhat.",
+        remedy,
+        dgamma_terms=lambda v: v.dvalues * v.values,
+    )
+    yield Mistake(
+        f"dgamma is summed from dy * ({x} - mean), but gamma multiplies xhat.",
+        remedy,
+        dgamma_terms=lambda v: v.dvalues * v.centred,
+    )
+    remedy = f"Sum dy * xhat, with xhat = ({x} - mean) / np.sqrt(var + eps)."
+    yield Mistake(
+        "dgamma is divided by the variance, not by its root.",
+        remedy,
+        dgamma_terms=lambda v: v.dvalues * v.centred / (v.var + v.eps),
+    )
+    yield Mistake(
+        "dgamma is divided by the variance, without eps, not by the root of both.",
+        remedy,
+        dgamma_terms=lambda v: v.dvalues * v.centred / v.var,
+    )
+    yield Mistake(
+        "eps is forgotten in dgamma, there alone.",
+        remedy,
+        dgamma_terms=lambda v: v.dvalues * v.centred * v.var**-0.5,
     )
 
 
 def _backward_mistakes(images: bool) -> tuple[Mistake, ...]:
     m = "N * H * W" if images else "N"
     return (
-        Mistake(
-            "dx lacks the path through the variance: every x also changes the batch's variance, which divides all "
-            "of them. Subtract xhat * mean(dxhat * xhat).",
-            var_path=lambda v: 0.0,
-        ),
-        Mistake(
-            "dx lacks the path through the mean: every x also moves the batch's mean, which is subtracted from all "
-            "of them. Subtract mean(dxhat).",
-            mean_path=lambda v: 0.0,
-        ),
-        Mistake(
-            "dx treats mean and variance as constants, but both depend on every x. "
-            "Subtract mean(dxhat) and xhat * mean(dxhat * xhat) from dxhat.",
-            mean_path=lambda v: 0.0,
-            var_path=lambda v: 0.0,
-        ),
-        Mistake(
-            "The path through the variance lacks its factor xhat: what is subtracted is xhat * mean(dxhat * xhat), "
-            "another number for each x.",
-            var_path=lambda v: _sum(v.inside * v.xhat, v.paths) / v.var_divisor * v.slope,
-        ),
+        *path_mistakes(),
         *statistics_mistakes(m),
         Mistake(
-            f"The variance is unbiased (divided by {m} - 1), and dx follows it. "
-            f"The transform's variance is the plain mean: divide by {m} in both.",
+            f"The variance is unbiased, divided by {m} - 1, and dx follows it. The transform's is the plain mean.",
+            f"Divide by {m} in both.",
             divisor=lambda v: _count(v, v.axes) - 1,
             var_divisor=lambda v: _count(v, v.paths) - 1,
         ),
         Mistake(
-            f"In dx the sum of dxhat * xhat is divided by {m} - 1, as for an unbiased variance. Divide by {m}.",
+            f"In dx the sum of dxhat * xhat is divided by {m} - 1, as for an unbiased variance.",
+            f"Divide by {m}.",
             var_divisor=lambda v: _count(v, v.paths) - 1,
         ),
         Mistake(
-            "eps stands outside the root, and dx is the gradient of that. The transform divides by "
-            "np.sqrt(var + eps), not by np.sqrt(var) + eps.",
+            "eps stands outside the root, and dx is the gradient of that.",
+            "The transform divides by np.sqrt(var + eps), not by np.sqrt(var) + eps.",
             rstd=lambda v: 1 / (v.var**0.5 + v.eps),
             slope=lambda v: (v.var**0.5 + v.eps) / v.var**0.5,
         ),
         Mistake(
-            "eps is forgotten in the factor in front of dx: it is rstd = 1 / np.sqrt(var + eps), as in xhat.",
+            "x - mean is divided by var + eps, without the root, and dx is the gradient of that.",
+            "The transform divides by np.sqrt(var + eps).",
+            rstd=lambda v: 1 / (v.var + v.eps),
+            slope=lambda v: 2 * (v.var + v.eps),
+        ),
+        Mistake(
+            "eps is missing in the factor in front of dx.",
+            "It is rstd = 1 / np.sqrt(var + eps), as in xhat.",
             outside=lambda v: v.var**-0.5,
         ),
         Mistake(
-            "The factor rstd in front of dx is forgotten: xhat is (x - mean) * rstd, so the gradient is multiplied by "
-            "rstd, too.",
-            outside=lambda v: 1.0,
-        ),
-        Mistake(
-            "dx is divided by var + eps, but the standard deviation is its root: multiply by rstd once.",
+            "dx is divided by var + eps, but the standard deviation is its root.",
+            "Multiply by rstd once.",
             outside=lambda v: v.rstd**2,
         ),
         Mistake(
-            "dx lacks gamma: y is gamma * xhat + beta, so dxhat is dy * gamma, not dy.",
-            dxhat=lambda v: v.dy,
+            "gamma stands in dx twice: it is already in dxhat.",
+            "Take it once: dxhat = dy * gamma.",
+            dxhat=lambda v: v.dvalues * v.scale**2,
         ),
         Mistake(
-            "The two means in dx are taken of dy and dy * xhat, without gamma. Take them of dxhat and dxhat * xhat.",
-            inside=lambda v: v.dy,
+            f"dx is {m} times too large.",
+            f"{m} * dxhat - sum(dxhat) - xhat * sum(dxhat * xhat) has to be multiplied by rstd and divided by {m}.",
+            dx=lambda v: _count(v, v.axes) * BACKWARD["dx"](v),
         ),
         Mistake(
-            "gamma stands in dx twice: it is already in dxhat = dy * gamma.",
-            dxhat=lambda v: v.dy * v.scale**2,
+            "dx has the wrong sign.",
+            "dxhat enters with a plus, the two paths with a minus.",
+            dx=lambda v: -BACKWARD["dx"](v),
         ),
         Mistake(
-            f"dx is {m} times too large: {m} * dxhat - sum(dxhat) - xhat * sum(dxhat * xhat) has to be multiplied by "
-            f"rstd and divided by {m}.",
-            dx=lambda v: _count(v, v.axes) * v.outside * (v.dxhat - v.mean_path - v.var_path),
+            "The path through the mean has the wrong sign: the mean is subtracted from x.",
+            "Subtract mean(dxhat).",
+            mean_path=lambda v: -BACKWARD["mean_path"](v),
         ),
         Mistake(
-            "dx has the wrong sign: dxhat enters with a plus, the two paths with a minus.",
-            dx=lambda v: -v.outside * (v.dxhat - v.mean_path - v.var_path),
+            "The path through the variance has the wrong sign: a larger variance makes xhat smaller.",
+            "Subtract xhat * mean(dxhat * xhat).",
+            var_path=lambda v: -BACKWARD["var_path"](v),
         ),
+        *dgamma_mistakes(),
         Mistake(
-            "The path through the mean has the wrong sign: the mean is subtracted from x, so subtract mean(dxhat).",
-            mean_path=lambda v: -_sum(v.inside, v.paths) / v.mean_divisor,
-        ),
-        Mistake(
-            "The path through the variance has the wrong sign: a larger variance makes xhat smaller, so subtract "
-            "xhat * mean(dxhat * xhat).",
-            var_path=lambda v: -v.xhat * _sum(v.inside * v.xhat, v.paths) / v.var_divisor * v.slope,
-        ),
-        Mistake(
-            "dgamma lacks xhat, which gamma multiplies: sum dy * xhat. (The sum of dy is dbeta.)",
-            dgamma_terms=lambda v: v.dy,
-        ),
-        Mistake(
-            "dgamma is summed from dy * x, but gamma multiplies xhat: sum dy * xhat.",
-            dgamma_terms=lambda v: v.dy * v.x,
-        ),
-        Mistake(
-            "dgamma is summed from dy * (x - mean), but gamma multiplies xhat: sum dy * xhat.",
-            dgamma_terms=lambda v: v.dy * (v.x - v.mean),
-        ),
-        Mistake(
-            "dgamma is summed from dxhat * xhat, but dxhat has passed gamma already: sum dy * xhat.",
+            "dgamma is summed from dxhat * xhat, but dxhat has passed gamma already.",
+            "Sum dy * xhat.",
             dgamma_terms=lambda v: v.dxhat * v.xhat,
         ),
         Mistake(
-            "dbeta is summed from dxhat, but beta is added after gamma: sum dy.",
+            "dbeta is summed from dxhat, but beta is added after gamma.",
+            "Sum dy.",
             dbeta_terms=lambda v: v.dxhat,
         ),
         Mistake(
-            "dgamma and dbeta have changed places: dgamma is the sum of dy * xhat, dbeta the sum of dy.",
-            dgamma_terms=lambda v: v.dy,
-            dbeta_terms=lambda v: v.dy * v.xhat,
+            "dgamma and dbeta have changed places.",
+            "dgamma is the sum of dy * xhat, dbeta the sum of dy.",
+            dgamma_terms=lambda v: v.dvalues,
+            dbeta_terms=lambda v: v.dvalues * v.xhat,
         ),
         *_divisor_mistakes(images, m),
         *_reduction_mistakes(images),
@@ -269,15 +384,18 @@ def _divisor_mistakes(images: bool, m: str) -> Iterator[Mistake]:
         wrong["divided by N only"] = lambda v: len(v.x)
     for how, divisor in wrong.items():
         yield Mistake(
-            f"In dx the sum of dxhat is {how}. The path through the mean needs a mean: divide by {m}.",
+            f"In dx the sum of dxhat is {how}. The path through the mean needs a mean.",
+            f"Divide by {m}.",
             mean_divisor=divisor,
         )
         yield Mistake(
-            f"In dx the sum of dxhat * xhat is {how}. The path through the variance needs a mean: divide by {m}.",
+            f"In dx the sum of dxhat * xhat is {how}. The path through the variance needs a mean.",
+            f"Divide by {m}.",
             var_divisor=divisor,
         )
         yield Mistake(
-            f"In dx the sums of dxhat and of dxhat * xhat are {how}. Both paths need means: divide by {m}.",
+            f"In dx the sums of dxhat and of dxhat * xhat are {how}. Both paths need means.",
+            f"Divide by {m}.",
             mean_divisor=divisor,
             var_divisor=divisor,
         )
@@ -288,46 +406,80 @@ def _reduction_mistakes(images: bool) -> Iterator[Mistake]:
     axes = (0, 2, 3) if images else 0
     summed = f"gamma and beta have shape (C,), so sum over axis={axes}."
     wrong: dict[str, tuple[str, Callable[[np.ndarray], Any]]] = {
-        "averaged": (f"Every value adds its share: sum over axis={axes}, without dividing.", lambda a: a.mean(axes)),
+        "averaged": (
+            f"Every value adds its share: sum over axis={axes}, without dividing.",
+            lambda a: a.mean((0, *range(2, a.ndim))),
+        ),
         "not summed": (summed, lambda a: a),
         "summed over all values": (summed, lambda a: a.sum()),
     }
     if images:
         wrong["summed over the examples only"] = (summed, lambda a: a.sum(0))
-        wrong["summed over the positions only"] = (summed, lambda a: a.sum((2, 3)))
+        wrong["summed over the positions only"] = (summed, lambda a: a.sum((*range(2, a.ndim),)))
     else:
         wrong["summed over the units"] = (summed, lambda a: a.sum(1))
     for how, (remedy, reduce) in wrong.items():
         dgamma: Step = lambda v, reduce=reduce: reduce(v.dgamma_terms)  # noqa: E731
         dbeta: Step = lambda v, reduce=reduce: reduce(v.dbeta_terms)  # noqa: E731
-        yield Mistake(f"dgamma is {how}. {remedy}", dgamma=dgamma)
-        yield Mistake(f"dbeta is {how}. {remedy}", dbeta=dbeta)
-        yield Mistake(f"dgamma and dbeta are {how}. {remedy}", dgamma=dgamma, dbeta=dbeta)
+        yield Mistake(f"dgamma is {how}.", remedy, dgamma=dgamma)
+        yield Mistake(f"dbeta is {how}.", remedy, dbeta=dbeta)
+        yield Mistake(f"dgamma and dbeta are {how}.", remedy, dgamma=dgamma, dbeta=dbeta)
 
 
-def _draws(names: tuple[str, ...], *shapes: tuple[int, ...]) -> tuple[dict[str, Any], ...]:
+# Beside two draws with values near 1 and a large eps stands one in small units, in which the fixed eps lie apart.
+UNITS, EPS = (1.0, 1.0, 1e-5), (0.3, 0.5, 4e-11)
+
+
+def _draws(names: tuple[str, ...], *shapes: tuple[int, ...]) -> tuple[Arguments, ...]:
     """Arguments under which mistakes show: sizes that differ, gamma and beta away from 0 and 1, a large eps.
 
-    The values of x lie so far from zero that single precision shows, too.
+    The values of x lie so far from zero that single precision shows, too, and its variances are larger than eps.
     """
     rng = np.random.default_rng(7)
-    draws = []
-    for shape, eps in zip(shapes, (0.3, 0.5), strict=True):
-        channels = shape[1]
-        spread = rng.uniform(0.5, 2, channels).reshape(-1, *[1] * (len(shape) - 2))
-        x, dy = 300 + spread * rng.normal(size=shape), rng.normal(size=shape)
-        gamma, beta = rng.choice([-1, 1], (2, channels)) * rng.uniform(1.5, 3, (2, channels))
-        values = {"dy": dy, "x": x, "gamma": gamma, "beta": beta, "eps": eps}
-        draws.append({name: values[name] for name in names})
-    return tuple(draws)
+    return tuple(
+        _arguments(names, rng, shape, 300.0, unit, eps) for shape, unit, eps in zip(shapes, UNITS, EPS, strict=True)
+    )
+
+
+def _arguments(
+    names: tuple[str, ...], rng: np.random.Generator, shape: tuple[int, ...], around: float, unit: float, eps: float
+) -> Arguments:
+    channels, axes = shape[1], (0, *range(2, len(shape)))
+    offset, spread = (a.reshape(-1, *[1] * (len(shape) - 2)) for a in rng.uniform((-3, 1), (3, 2), (channels, 2)).T)
+    z, dy = rng.normal(size=shape), rng.normal(size=shape)
+    z = (z - z.mean(axes, keepdims=True)) / z.std(axes, keepdims=True)
+    x = unit * (around + offset + spread * z)
+    gamma, beta = rng.choice([-1, 1], (2, channels)) * rng.uniform(1.5, 3, (2, channels))
+    values = {"dy": dy, "x": x, "gamma": gamma, "beta": beta, "eps": eps}
+    return {name: values[name] for name in names}
+
+
+def variance_kept(x: str = "x") -> str:
+    """The remedy for a variance from mean squares, of what is called so."""
+    return f"Subtract the mean before you square: var = (({x} - mean) ** 2).mean(axis), as np.var does."
+
+
+def _far(names: tuple[str, ...], shape: tuple[int, ...]) -> Far:
+    return Far(
+        lambda around: _arguments(names, np.random.default_rng(6), shape, around, 1.0, 1e-3), 0.03, variance_kept()
+    )
 
 
 _UP, _BACK, _GRADIENTS = ("x", "gamma", "beta", "eps"), ("dy", "x", "gamma", "eps"), ("dx", "dgamma", "dbeta")
-_MATRICES, _IMAGES = ((7, 5), (4, 6)), ((4, 3, 5, 6), (6, 5, 2, 3))
+_MATRICES, _IMAGES = ((7, 5), (4, 6), (8, 3)), ((4, 3, 5, 6), (6, 5, 2, 3), (5, 4, 3, 2))
+_FAR_MATRIX, _FAR_IMAGES = (8, 6), (5, 6, 4, 3)
 
 EXERCISES = {
-    "06-batch-norm": Exercise(_draws(_UP, *_MATRICES), ("y",), _FORWARD, _forward_mistakes(images=False)),
-    "06-channels": Exercise(_draws(_UP, *_IMAGES), ("y",), _FORWARD, _forward_mistakes(images=True)),
-    "07-backward": Exercise(_draws(_BACK, *_MATRICES), _GRADIENTS, BACKWARD, _backward_mistakes(images=False)),
-    "07-channels": Exercise(_draws(_BACK, *_IMAGES), _GRADIENTS, BACKWARD, _backward_mistakes(images=True)),
+    "06-batch-norm": Exercise(
+        _draws(_UP, *_MATRICES), ("y",), _FORWARD, _forward_mistakes(images=False), _far(_UP, _FAR_MATRIX)
+    ),
+    "06-channels": Exercise(
+        _draws(_UP, *_IMAGES), ("y",), _FORWARD, _forward_mistakes(images=True), _far(_UP, _FAR_IMAGES)
+    ),
+    "07-backward": Exercise(
+        _draws(_BACK, *_MATRICES), _GRADIENTS, BACKWARD, _backward_mistakes(images=False), _far(_BACK, _FAR_MATRIX)
+    ),
+    "07-channels": Exercise(
+        _draws(_BACK, *_IMAGES), _GRADIENTS, BACKWARD, _backward_mistakes(images=True), _far(_BACK, _FAR_IMAGES)
+    ),
 }

@@ -299,7 +299,7 @@ def test_half_precision_beside_float32_parameters_is_pytorchs(shape, params, our
     with torch.no_grad():
         dx = normalize_backward(dy, cache).dx
     (want,) = torch.autograd.grad(expected, leaves[:1], dy)  # its layer norm sums dgamma and dbeta in half precision
-    torch.testing.assert_close(dx, want, rtol=last, atol=1e-4)
+    torch.testing.assert_close(dx, want, rtol=last, atol=last / 4 * float(want.abs().max()))
 
 
 def test_in_float16_many_values_neither_overflow_nor_lose_the_variance():

@@ -144,7 +144,7 @@ def pooled(*moments: Moments) -> Moments:
 
 
 def batch_norm_inference(
-    x: Array, gamma: Array, beta: Array, stats: RunningStats, eps: float = 1e-5, scaled: bool = True
+    x: Array, gamma: Array, beta: Array, stats: RunningStats | Moments, eps: float = 1e-5, scaled: bool = True
 ) -> Array:
     """Batch norm with fixed statistics: an affine map of each channel, which does not see the rest of the batch.
 
@@ -182,7 +182,7 @@ def batch_norm_inference(
 
 
 def fold(
-    weight: Array, bias: Array | None, gamma: Array, beta: Array, stats: RunningStats, eps: float = 1e-5
+    weight: Array, bias: Array | None, gamma: Array, beta: Array, stats: RunningStats | Moments, eps: float = 1e-5
 ) -> tuple[Array, Array]:
     """The weight and bias of one layer that does at test time what a layer and the batch norm behind it do.
 

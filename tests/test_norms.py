@@ -260,7 +260,7 @@ def test_each_dtype_layout_and_library_against_the_definition(kind: str, name: s
     grads = normalize_backward(dy, cache)
 
     leaves = [torch.tensor(a, requires_grad=True) for a in before[:3]]
-    expected = defined(*leaves, layout, eps)
+    expected = defined(leaves[0], leaves[1], leaves[2], layout, eps)
     by_autograd = torch.autograd.grad(expected, leaves, torch.tensor(before[3]))
     xhat, factor, rstd, shift, slope = (
         float(np.abs(exact(a)).max()) for a in (cache.xhat, gamma, cache.rstd, beta, dy)
@@ -541,7 +541,7 @@ def test_what_people_pass_is_answered_in_the_same_words_everywhere(norm, change,
         assert error.match(word)
 
 
-@pytest.mark.parametrize("norm", [batch_norm, instance_norm, lambda *a: group_norm(*a, 3)])
+@pytest.mark.parametrize("norm", [batch_norm, instance_norm, lambda x, gamma, beta: group_norm(x, gamma, beta, 3)])
 @pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
 def test_channels_last_is_seen_and_the_remedy_helps(norm, kind):
     x, gamma, beta, _ = (kind(a) for a in draw((8, 5, 5, 3), (3,)))

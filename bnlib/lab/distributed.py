@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.autograd.function import once_differentiable
 
 from bnlib._array import cast, widened
 from bnlib.lab.bridge import normalized
@@ -51,9 +50,10 @@ Group = dist.ProcessGroup  # quoted in unions: the site is built without torch, 
 class _Synchronized(torch.autograd.Function):
     """The halves of bnlib's forward and backward pass, with the ranks' exchange between them.
 
-    It cannot be differentiated twice: what forward saves are constants to autograd, and a second derivative would have
-    the ranks exchange sums once more, in an order on which all would have to agree. So it raises, where constants would
-    give a wrong number in silence.
+    It cannot be differentiated twice: what forward saves are constants to autograd, and for a second derivative the
+    ranks would have to exchange sums once more, all of them in one order. So backward raises where its result is to be
+    differentiated. (``once_differentiable`` is not enough: its error comes only if autograd walks back through this
+    node, and where a weight is reached on another way too, the second derivative lacks a part in silence.)
     """
 
     @staticmethod
@@ -84,8 +84,12 @@ class _Synchronized(torch.autograd.Function):
         ctx.shape, ctx.dtype = tuple(y.shape), y.dtype
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Any, ...]:  # type: ignore[override]
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError(
+                "synchronized statistics cannot be differentiated twice, since the ranks would exchange sums again: "
+                "leave out create_graph=True, or use bnlib.lab.bridge.normalized in one process"
+            )
         xhat, rstd, gamma, mean, var = ctx.saved_tensors
         cache = Cache(xhat, rstd, gamma, ctx.layout, Moments(mean, var, ctx.count), ctx.shape, ctx.dtype)
         dy = cotangent(dy, cache)

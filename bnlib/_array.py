@@ -1,5 +1,10 @@
-"""The few places where NumPy arrays and PyTorch tensors part ways; torch is never imported here."""
+"""What comes in becomes an array here, or an error that says what to mend; and where NumPy and PyTorch part ways.
 
+torch is never imported here.
+"""
+
+import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -8,15 +13,103 @@ import numpy as np
 # arithmetic) is written differently in their type stubs, so no Protocol fits both.
 Array = Any
 
-
-def as_array(a: Any) -> Array:
-    """Arrays and tensors as they are, anything else (a list, a number) as a NumPy array."""
-    return a if hasattr(a, "reshape") else np.asarray(a)
+FLOATS = ("float16", "bfloat16", "float32", "float64", "float96", "float128")
+REALS = (*FLOATS, "int", "uint", "bool")
 
 
-def of_dtype(x: Array, a: Any) -> Array:
-    """The values of a with the dtype of x, so that a float64 gamma does not turn a float32 batch into float64."""
-    return np.asarray(a, x.dtype) if isinstance(x, np.ndarray) else as_array(a).to(x.dtype)
+def is_tensor(a: Any) -> bool:
+    """Whether a is a torch tensor."""
+    return not isinstance(a, np.ndarray) and hasattr(a, "requires_grad")
+
+
+def said(a: Any) -> str:
+    """How an error names a value that should have been another: short, also for an array."""
+    if isinstance(a, Real):
+        return f"{a}"
+    if a is None or isinstance(a, str | complex):
+        return f"{a!r}"
+    if is_tensor(a) or isinstance(a, np.ndarray):
+        return f"{'a tensor' if is_tensor(a) else 'an array'} of shape {tuple(a.shape)}"
+    return f"a {type(a).__name__}" + (f" of {len(a)}" if type(a) in (list, tuple) else "")
+
+
+def number(a: Any) -> float:
+    """A number as Python's own float, which leaves an array's dtype alone; NaN for what is none, as True and False."""
+    return float(a) if type(a) is float or (isinstance(a, Real) and not isinstance(a, bool)) else math.nan
+
+
+def as_array(name: str, a: Any) -> Array:
+    """Tensors as they are, anything else (a list, a number) as a NumPy array in the machine's byte order.
+
+    Raises ValueError for None, for what is no array, and for a masked array, whose mask the sums would not see.
+    """
+    if is_tensor(a) or (type(a) is np.ndarray and a.dtype.isnative):
+        return a
+    if a is None:
+        neutral = {"gamma": " (ones change nothing)", "beta": " (zeros change nothing)"}
+        raise ValueError(f"{name} is None: pass an array{neutral.get(name, '')}")
+    if isinstance(a, np.ma.MaskedArray):
+        raise ValueError(
+            f"{name} of shape {a.shape} is a masked array, whose mask would be ignored: pass its .filled(value), or "
+            "leave out the rows that hold masked values, or pass its .compressed(), which is one-dimensional"
+        )
+    try:
+        a = np.asarray(a)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} is no array ({error}): pass a NumPy array or a tensor") from error
+    return a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("="))
+
+
+def floats(name: str, a: Any) -> Array:
+    """Like :func:`as_array`, and a ValueError for what is not floating-point."""
+    return _of_kind(name, as_array(name, a), FLOATS)
+
+
+def reals(name: str, a: Any) -> Array:
+    """Like :func:`as_array`, and a ValueError for what holds no real numbers, such as complex ones or words."""
+    return _of_kind(name, as_array(name, a), REALS)
+
+
+def float64(name: str, a: Any) -> np.ndarray:
+    """Real numbers as a NumPy array of float64, or a ValueError."""
+    a = reals(name, a)
+    return (_to_numpy(name, a) if is_tensor(a) else a).astype(np.float64, copy=False)
+
+
+def like(x: Array, name: str, a: Any) -> Array:
+    """Real numbers as a tensor if x is a tensor, as a NumPy array if it is one; else a ValueError.
+
+    No gradient could flow to an array, so one beside a tensor is converted. A tensor beside an array is converted too,
+    unless autograd follows it: its gradient would be lost.
+    """
+    a = reals(name, a)
+    if is_tensor(a) == is_tensor(x):
+        return a
+    if is_tensor(x):
+        return x.new_tensor(np.ascontiguousarray(a), dtype=x.dtype)
+    return _to_numpy(name, a)
+
+
+def of_dtype(x: Array, name: str, a: Any) -> Array:
+    """Like :func:`like`, with the dtype of x: a float64 gamma does not turn a float32 batch into float64.
+
+    Beside an x of half precision float32 is kept, as networks in mixed precision have it.
+    """
+    a = like(x, name, a)
+    mixed = x.dtype.itemsize < 4 and str(a.dtype).endswith("float32")
+    return a if mixed or a.dtype == x.dtype else cast(a, x.dtype)
+
+
+def cast(a: Array, dtype: Any) -> Array:
+    """The values of a with a dtype; a itself if it has it."""
+    return a.to(dtype) if is_tensor(a) else a.astype(dtype, copy=False)
+
+
+def widened(x: Array) -> Array:
+    """Float16 and bfloat16 as float32, for their sums overflow and lose their digits; what is wider as it is."""
+    if x.dtype.itemsize >= 4:
+        return x
+    return x.float() if is_tensor(x) else x.astype(np.float32)
 
 
 def total(a: Array, axes: tuple[int, ...]) -> Array:
@@ -38,3 +131,39 @@ def inner(a: Array, b: Array, axes: tuple[int, ...]) -> Array:
 def times(a: Array, b: Array) -> Array:
     """Multiply a by b, in NumPy in the memory of a, which the caller gives up; autograd would still need a tensor's."""
     return np.multiply(a, b, out=a) if isinstance(a, np.ndarray) else a * b
+
+
+def where(condition: Array, a: Array, other: float) -> Array:
+    """The values of a where the condition holds, else another."""
+    return a.where(condition, other) if is_tensor(a) else np.where(condition, a, other)
+
+
+def expm1(a: Array) -> Array:
+    """Compute exp(a) - 1 with all digits near 0."""
+    return a.expm1() if is_tensor(a) else np.expm1(a)
+
+
+def magnitude(a: Array) -> Array:
+    """The power of two below the largest absolute value of each row, (rows, 1): dividing by it rounds nothing."""
+    if is_tensor(a):
+        return a.detach().abs().amax(1, keepdim=True).log2().floor().exp2()
+    return np.exp2(np.floor(np.log2(np.abs(a).max(axis=1, keepdims=True))))
+
+
+def _of_kind(name: str, a: Array, kinds: tuple[str, ...]) -> Array:
+    if isinstance(a, np.ndarray) and a.dtype.kind == "f":  # only for speed: NumPy names its dtypes slowly
+        return a
+    kind = str(a.dtype).removeprefix("torch.")
+    if not kind.startswith(kinds):
+        remedy = "give its real and its imaginary part" if kind.startswith("complex") else "convert it to float first"
+        raise ValueError(f"{name} of shape {tuple(a.shape)} holds {a.dtype}: {remedy}")
+    return a
+
+
+def _to_numpy(name: str, a: Array) -> np.ndarray:
+    if a.requires_grad:
+        raise ValueError(
+            f"{name} is a tensor that autograd follows, beside a NumPy array through which no gradient flows: "
+            f"pass tensors only, or {name}.detach()"
+        )
+    return a.cpu().double().numpy()

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bnlib._array import as_array, is_tensor, number, reals, said
+
 
 class Check(NamedTuple):
     """The two numbers that were compared, and their difference relative to the larger of them."""
@@ -31,8 +33,9 @@ def check_vjp(
     Parameters
     ----------
     forward : ``forward(*args) -> (y, cache)``
-    backward : ``backward(dy, cache) -> gradients``, one for each argument, in its shape
-    args : float64 arrays of any shapes
+    backward : ``backward(dy, cache) -> gradients``, one for each argument, in its shape; a single array for a single
+        argument is taken as well
+    args : float64 arrays of any shapes, but not empty
     rng : where the direction and the cotangent come from
     step : the length of the step along the direction, in the units of the arguments
     rtol : the largest relative difference that passes
@@ -42,21 +45,29 @@ def check_vjp(
     AssertionError
         If the two numbers differ, or if one of them is not finite.
     ValueError
-        If an argument is not float64, or if the number or the shapes of the gradients are wrong.
+        If an argument, or y, is not a float64 array without a mask; if forward does not return y and a cache; if the
+        number or the shapes of the gradients are wrong; or if step, rtol or rng is none.
     """
+    if not hasattr(rng, "standard_normal"):
+        raise ValueError(f"rng is {said(rng)}: pass numpy.random.default_rng(0), or another seed")
+    if not (0 < number(step) < np.inf and 0 <= number(rtol) < np.inf):
+        raise ValueError(f"step is {said(step)} and rtol {said(rtol)}: give a small positive number for each")
+    if not args:
+        raise ValueError("there is no argument to differentiate by: pass those of forward, each by itself")
     for i, arg in enumerate(args):
-        if (dtype := np.asarray(arg).dtype) != np.float64:
-            raise ValueError(
-                f"argument {i} has dtype {dtype}, but a finite difference needs float64: pass .astype(np.float64)"
-            )
-    direction = [rng.standard_normal(np.shape(arg)) for arg in args]
-    y, cache = forward(*args)
-    dy = rng.standard_normal(np.shape(y))
-    ahead, _ = forward(*(arg + step * v for arg, v in zip(args, direction, strict=True)))
-    behind, _ = forward(*(arg - step * v for arg, v in zip(args, direction, strict=True)))
+        if isinstance(arg, list | tuple) and any(np.ndim(part) for part in arg if hasattr(part, "shape")):
+            raise ValueError(f"argument {i} is {said(arg)}: pass the arrays one by one, as *args does")
+    arrays = [_float64(f"argument {i}", arg) for i, arg in enumerate(args)]
+    direction = [rng.standard_normal(arg.shape) for arg in arrays]
+    y, cache = _pair(forward(*arrays))
+    dy = rng.standard_normal(y.shape)
+    ahead, _ = _pair(forward(*(arg + step * v for arg, v in zip(arrays, direction, strict=True))))
+    behind, _ = _pair(forward(*(arg - step * v for arg, v in zip(arrays, direction, strict=True))))
     numeric = float(np.sum(dy * (ahead - behind)) / (2 * step))
-    grads = tuple(backward(dy, cache))
-    shapes, needed = [np.shape(g) for g in grads], [np.shape(arg) for arg in args]
+    returned = backward(dy, cache)
+    returned = (returned,) if isinstance(returned, np.ndarray) else tuple(returned)
+    grads = [reals(f"gradient {i}", g) for i, g in enumerate(returned)]
+    shapes, needed = [g.shape for g in grads], [arg.shape for arg in arrays]
     if shapes != needed:
         raise ValueError(f"the gradients have shapes {shapes}, the arguments {needed}: return one gradient for each")
     analytic = float(sum(np.sum(g * v) for g, v in zip(grads, direction, strict=True)))
@@ -67,3 +78,22 @@ def check_vjp(
             f"relative difference {difference:.1e}, allowed {rtol:.1e}"
         )
     return Check(numeric, analytic, difference)
+
+
+def _float64(name: str, a: Any) -> np.ndarray:
+    """A float64 array, for in less a finite difference is rounding, or a ValueError."""
+    if is_tensor(a):
+        raise ValueError(f"{name} is a tensor: pass a NumPy array (.numpy()), or use torch.autograd.gradcheck")
+    a = as_array(name, a)
+    if a.dtype != np.float64:
+        raise ValueError(f"{name} has dtype {a.dtype}, but a finite difference needs float64: pass .astype(np.float64)")
+    if not a.size:
+        raise ValueError(f"{name} of shape {a.shape} is empty: there is nothing to differentiate by")
+    return a
+
+
+def _pair(returned: Any) -> tuple[np.ndarray, Any]:
+    """What forward returned, as y and a cache, or a ValueError."""
+    if not (isinstance(returned, tuple | list) and len(returned) == 2):
+        raise ValueError(f"forward returns {said(returned)}: return y and what backward needs, y, cache")
+    return _float64("y of forward", returned[0]), returned[1]

@@ -6,6 +6,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlib._array import reals
+
 Layers = Sequence[ArrayLike] | np.ndarray
 
 
@@ -30,10 +32,11 @@ def update_expansion(weights: Layers, steps: Layers, lr: float) -> np.ndarray:
     Raises
     ------
     ValueError
-        If there is no layer, if the numbers or shapes of weights and steps differ, or if the matrices do not fit
-        together.
+        If there is no layer, if the numbers or shapes of weights and steps differ, if the matrices do not fit together,
+        or if an array is masked or holds no real numbers.
     """
-    layers, moves = ([np.asarray(a) for a in arrays] for arrays in (weights, steps))
+    layers = [reals(f"layer {i}", a) for i, a in enumerate(weights)]
+    moves = [reals(f"step {i}", a) for i, a in enumerate(steps)]
     shapes, needed = [m.shape for m in moves], [w.shape for w in layers]
     if not layers or shapes != needed:
         raise ValueError(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from bnlib._array import Array, as_array
+from bnlib._array import Array, cast, float64, floats, widened
 
 MEAN = 1 / math.sqrt(2 * math.pi)  # of relu(z), for z of mean 0 and variance 1: about 0.399
 STD = math.sqrt((1 - 1 / math.pi) / 2)  # of relu(z): about 0.584
@@ -30,11 +30,15 @@ class ReluMoments(NamedTuple):
 def normalized_relu(a: Array) -> Array:
     """(relu(a) - MEAN) / STD: of mean 0 and variance 1 if a is Gaussian with mean 0 and variance 1.
 
-    a is an array or tensor of any shape, or a number; the result has its shape and dtype. Autograd passes through.
+    a is an array or tensor of floats, of any shape, or such a number; the result has its shape and dtype, with half
+    precision computed in float32 and rounded once. Autograd passes through. Raises ValueError if a is masked or not
+    floating-point.
+
     Its slope is 0 or 1 / STD, half of the time each: the mean of the slope's square is 1 / (2 STD ** 2) = GAIN ** 2, so
     between weights of length 1 gradients grow by GAIN from layer to layer.
     """
-    return (as_array(a).clip(0) - MEAN) / STD
+    a = floats("a", a)
+    return cast((widened(a).clip(0) - MEAN) / STD, a.dtype)
 
 
 def relu_moments(mean: ArrayLike, var: ArrayLike) -> ReluMoments:
@@ -51,9 +55,10 @@ def relu_moments(mean: ArrayLike, var: ArrayLike) -> ReluMoments:
     Raises
     ------
     ValueError
-        If a variance is not positive: z is then no Gaussian, and relu_moments(m, 0) would be relu(m) and 0.
+        If a variance is not positive: z is then no Gaussian, and relu_moments(m, 0) would be relu(m) and 0. Or if mean
+        or var is masked, or holds no real numbers.
     """
-    mean, var = np.asarray(mean, float), np.asarray(var, float)
+    mean, var = float64("mean", mean), float64("var", var)
     if not (var > 0).all():
         raise ValueError(f"the smallest variance is {var.min()}, but a Gaussian's is positive: leave such units out")
     s = np.sqrt(var)

@@ -6,9 +6,25 @@ pass through them as NumPy arrays do, and autograd differentiates the forward pa
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from operator import index
+from typing import Any, NamedTuple
 
-from bnlib._array import Array, as_array, inner, of_dtype, times, total
+import numpy as np
+
+from bnlib._array import (
+    Array,
+    as_array,
+    cast,
+    floats,
+    inner,
+    is_tensor,
+    number,
+    of_dtype,
+    said,
+    times,
+    total,
+    widened,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,11 @@ class Layout:
         Whether the mean is subtracted. RMS norm does not: its variance is the mean square.
     scaled : bool
         Whether the standard deviation is divided by. Mean-only batch norm does not.
+
+    Raises
+    ------
+    ValueError
+        If params or axes do not fit the view.
     """
 
     view: tuple[int, ...]
@@ -34,6 +55,14 @@ class Layout:
     axes: tuple[int, ...]
     centred: bool = True
     scaled: bool = True
+
+    def __post_init__(self) -> None:
+        """Reject what would be no norm, or another one than meant."""
+        n = len(self.view)
+        if len(self.params) != n or any(p not in (1, v) for p, v in zip(self.params, self.view, strict=True)):
+            raise ValueError(f"params {self.params} do not fit the view {self.view}: give 1 or its length on each axis")
+        if len({*self.axes, *range(n)}) != n or len({*self.axes}) != len(self.axes):
+            raise ValueError(f"axes {self.axes} are not axes of {self.view}: count them from 0 to {n - 1}, each once")
 
     @property
     def count(self) -> int:
@@ -52,7 +81,7 @@ class Moments:
 
     ``mean`` and ``var`` have the shape of the layout's view without its axes: (C,) for batch norm, (N,) for layer
     norm over one axis. ``var`` is biased (divided by ``count``) and in the square of x's unit. Where the layout does
-    not centre, ``mean`` is 0 and ``var`` the mean square.
+    not centre, ``mean`` is 0 and ``var`` the mean square. Both have x's dtype, or float32 if that is of half precision.
     """
 
     mean: Array
@@ -64,7 +93,8 @@ class Cache(NamedTuple):
     """What the backward pass needs, and the moments from which running statistics are made.
 
     ``xhat`` has the shape of the layout's view; ``rstd`` is 1 / sqrt(var + eps), or 1 where the layout does not scale,
-    with 1 for each axis of the layout; ``shape`` is the shape of x.
+    with 1 for each axis of the layout; both have x's dtype, or float32 if that is of half precision. ``shape`` and
+    ``dtype`` are those of x.
     """
 
     xhat: Array
@@ -73,10 +103,11 @@ class Cache(NamedTuple):
     layout: Layout
     moments: Moments
     shape: tuple[int, ...]
+    dtype: Any
 
 
 class Grads(NamedTuple):
-    """Gradients of the loss: ``dx`` in the shape of x, ``dgamma`` and ``dbeta`` in the shape of gamma."""
+    """Gradients of the loss: ``dx`` in the shape and dtype of x, ``dgamma`` and ``dbeta`` in those of gamma as used."""
 
     dx: Array
     dgamma: Array
@@ -90,12 +121,18 @@ def normalize(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float = 
     inside the root. One value of each set is subtracted first, as a rough mean, and corrected afterwards: what is
     left is small, so float32 keeps its digits however far from zero the values lie.
 
+    Where x is of half precision (float16, bfloat16), all of this is computed in float32, as PyTorch does beside float32
+    parameters, and y is rounded once, at the end: sums of float16 overflow above 65,504, and in neither do they keep
+    their digits.
+
     Parameters
     ----------
     x : array or tensor of floats whose size is that of ``layout.view``
-    gamma, beta : arrays with as many values as ``layout.params``, in x's kind (NumPy or torch); used in x's dtype
+    gamma, beta : arrays with as many values as ``layout.params``, used in x's dtype; float32 stays float32 beside an x
+        of half precision. An array beside a tensor is made a tensor. A tensor beside an array is made an array, unless
+        autograd follows it
     layout : which values share statistics
-    eps : added to the variance, in the square of x's unit; not negative
+    eps : added to the variance, in the square of x's unit; one number, not negative
 
     Returns
     -------
@@ -105,16 +142,21 @@ def normalize(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float = 
     Raises
     ------
     ValueError
-        If x is empty or not floating-point, if fewer than two values share a mean, if gamma or beta has the wrong
-        shape, or if eps is negative.
+        If x is empty, masked or not floating-point, or of another size than the layout, if fewer than two values share
+        a mean, if gamma or beta has the wrong shape or holds no real numbers, or if eps is no number or negative.
     """
-    x, gamma, beta = checked(x, gamma, beta, layout, eps)
+    x, gamma, beta, eps = checked(x, gamma, beta, layout, eps)
+    check_count(tuple(x.shape), layout.count, least=2 if layout.centred else 1)
+    return transform(x, gamma, beta, layout, eps)
+
+
+def transform(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float) -> tuple[Array, Cache]:
+    """:func:`normalize` without its checks."""
     shape = tuple(x.shape)
-    check_count(shape, layout.count, least=2 if layout.centred else 1)
-    centred, rough, rest, var = centre(x.reshape(layout.view), layout)
+    centred, rough, rest, var = centre(widened(x).reshape(layout.view), layout)
     y, xhat, rstd = scale(centred, var, gamma, beta, layout, eps)
     moments = Moments((rough + rest).reshape(layout.kept), var.reshape(layout.kept), layout.count)
-    return y.reshape(shape), Cache(xhat, rstd, gamma, layout, moments, shape)
+    return cast(y.reshape(shape), x.dtype), Cache(xhat, rstd, gamma, layout, moments, shape, x.dtype)
 
 
 def centre(x: Array, layout: Layout) -> tuple[Array, Array, Array, Array]:
@@ -152,47 +194,59 @@ def normalize_backward(dy: Array, cache: Cache) -> Grads:
 
     dy, of x's shape, flows back through gamma, through xhat, and through mean and variance, which depend on every x
     that shares them: the equations of :cite:`ioffe2015batch`, section 3, gathered into one line for dx. A layout that
-    does not centre has no path through the mean, and one that does not scale none through the variance.
+    does not centre has no path through the mean, and one that does not scale none through the variance. As in the
+    forward pass, half precision is summed in float32, and rounded once.
 
     Raises
     ------
     ValueError
-        If dy does not have the shape of the x that made the cache.
+        If dy does not have the shape of the x that made the cache, or is masked or not real; or if the cache is none.
     """
-    dy = as_array(dy)
+    dy = cotangent(dy, cache)
     dgamma, dbeta, dxhat_sum, dxhat_xhat_sum = backward_sums(dy, cache)
     count = cache.layout.count
     return Grads(backward_dx(dy, cache, dxhat_sum / count, dxhat_xhat_sum / count), dgamma, dbeta)
 
 
+def cotangent(dy: Array, cache: Cache) -> Array:
+    """Return dy in the view and the dtype of xhat, or a ValueError that says what to mend."""
+    if not isinstance(cache, Cache):
+        raise ValueError(
+            f"cache is {said(cache)}: pass dy, and then the second of the two that a norm returns, y and cache"
+        )
+    dy = of_dtype(cache.xhat, "dy", dy)
+    if tuple(dy.shape) != cache.shape:
+        raise ValueError(
+            f"dy has shape {tuple(dy.shape)}, but y had {cache.shape}: pass the gradient with respect to y"
+        )
+    return dy.reshape(cache.layout.view)
+
+
 def backward_sums(dy: Array, cache: Cache) -> tuple[Array, Array, Array, Array]:
     """First half of :func:`normalize_backward`: dgamma and dbeta, and the sums of dxhat and of dxhat * xhat.
 
-    The sums are over the layout's axes, which stay with length 1; dxhat is gamma * dy.
+    The sums are over the layout's axes, which stay with length 1; dxhat is gamma * dy, and dy a :func:`cotangent`.
     """
-    xhat, _, gamma, layout, _, shape = cache
-    if tuple(dy.shape) != shape:
-        raise ValueError(f"dy has shape {tuple(dy.shape)}, but y had {shape}: pass the gradient with respect to y")
+    xhat, gamma, layout = cache.xhat, cache.gamma, cache.layout
     axes, shared = layout.axes, tuple(axis for axis, n in enumerate(layout.params) if n == 1)
     alike = tuple(axis for axis in axes if axis in shared)  # gamma is constant along these: it can wait for the sums
-    gamma_, dy = gamma.reshape(layout.params), dy.reshape(layout.view)
+    gamma_ = gamma.reshape(layout.params)
 
     dy_sum, dy_xhat_sum = total(dy, alike), inner(dy, xhat, alike)
-    dbeta, dgamma = dy_sum.sum(axis=shared), dy_xhat_sum.sum(axis=shared)
     sums = inner(gamma_, dy_sum, axes), inner(gamma_, dy_xhat_sum, axes)
-    return dgamma.reshape(gamma.shape), dbeta.reshape(gamma.shape), *sums
+    dbeta, dgamma = (cast(total(a, shared).reshape(gamma.shape), gamma.dtype) for a in (dy_sum, dy_xhat_sum))
+    return dgamma, dbeta if shared else 1 * dbeta, *sums  # without a sum dbeta would lie in the memory of dy
 
 
 def backward_dx(dy: Array, cache: Cache, mean: Array, along: Array) -> Array:
     """Second half of :func:`normalize_backward`: dx, from the means of dxhat and of dxhat * xhat ("along" xhat)."""
-    xhat, rstd, gamma, layout, _, shape = cache
-    gamma_, dy = gamma.reshape(layout.params), dy.reshape(layout.view)
-    dx = dy * (gamma_ * rstd)  # rstd * (dxhat - mean - xhat * along), the brackets multiplied out
+    xhat, rstd, gamma, layout, _, shape, dtype = cache
+    dx = dy * (gamma.reshape(layout.params) * rstd)  # rstd * (dxhat - mean - xhat * along), the brackets multiplied out
     if layout.centred:
         dx -= mean * rstd
     if layout.scaled:
         dx -= xhat * (along * rstd)
-    return dx.reshape(shape)
+    return cast(dx.reshape(shape), dtype)
 
 
 def batch_layout(shape: tuple[int, ...]) -> Layout:
@@ -201,9 +255,14 @@ def batch_layout(shape: tuple[int, ...]) -> Layout:
 
 
 def layer_layout(shape: tuple[int, ...], trailing: int = 1) -> Layout:
-    """Layer norm's layout: each example by itself, statistics over the given number of trailing axes."""
-    if not 0 < trailing < len(shape):
-        raise ValueError(f"cannot normalize over {trailing} trailing axes of {shape}: choose 1 to {len(shape) - 1}")
+    """Layer norm's layout: each example by itself, statistics over the given number of trailing axes.
+
+    Over all axes x is one example.
+    """
+    if not shape:
+        raise ValueError("x has shape (), but an axis is needed to take statistics over: pass x.reshape(1, -1)")
+    if not 0 < trailing <= len(shape):
+        raise ValueError(f"cannot normalize over {trailing} trailing axes of {shape}: choose 1 to {len(shape)}")
     lead = len(shape) - trailing
     return Layout(shape, (1,) * lead + shape[lead:], tuple(range(lead, len(shape))))
 
@@ -218,6 +277,9 @@ def instance_layout(shape: tuple[int, ...]) -> Layout:
 def group_layout(shape: tuple[int, ...], groups: int) -> Layout:
     """Group norm's layout for x of shape (N, C, ...): each group of neighbouring channels of each example by itself."""
     channels = _channels(shape)
+    if isinstance(groups, bool) or not hasattr(groups, "__index__"):
+        raise ValueError(f"groups is {said(groups)}: give a whole number that divides the {channels} channels")
+    groups = index(groups)
     if groups < 1 or channels % groups:
         raise ValueError(
             f"{groups} groups do not divide the {channels} channels of x {shape}: "
@@ -234,28 +296,30 @@ def batch_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[
     Each channel is normalized over the batch, and over positions where there are any. This is the transform of
     training: the statistics are the batch's own, and the variance is biased. See :func:`normalize` for the rest.
     """
-    x = as_array(x)
+    x = floats("x", x)
     return normalize(x, gamma, beta, batch_layout(tuple(x.shape)), eps)
 
 
 def layer_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Cache]:
     """Layer norm of x (N, ..., D) over as many trailing axes as gamma has: :cite:`ba2016layer`.
 
-    gamma and beta have the shape of those axes. Raises ValueError if x does not end in that shape.
-    See :func:`normalize` for the rest.
+    gamma and beta have the shape of those axes, which may be all that x has: x (D,) with gamma (D,). Raises ValueError
+    if x does not end in that shape. See :func:`normalize` for the rest.
     """
-    x, gamma = as_array(x), as_array(gamma)
+    x, gamma = floats("x", x), as_array("gamma", gamma)
     return normalize(x, gamma, beta, _trailing(x, gamma), eps)
 
 
-def rms_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Cache]:
+def rms_norm(x: Array, gamma: Array, beta: Array | None = None, eps: float = 1e-5) -> tuple[Array, Cache]:
     """RMS norm of x (N, ..., D) over as many trailing axes as gamma has: :cite:`zhang2019root`.
 
     Layer norm without the centring: each example is divided by the root of its mean square, and no mean is
-    subtracted. gamma and beta have the shape of those axes; the paper's has no beta, for which pass zeros. Raises
-    ValueError if x does not end in that shape. See :func:`normalize` for the rest.
+    subtracted. gamma and beta have the shape of those axes, which may be all that x has. The paper's has no beta, nor
+    has PyTorch's: leave it out, and it is zero (its gradient comes all the same). Raises ValueError if x does not end
+    in that shape. See :func:`normalize` for the rest.
     """
-    x, gamma = as_array(x), as_array(gamma)
+    x, gamma = floats("x", x), as_array("gamma", gamma)
+    beta = np.zeros(tuple(gamma.shape)) if beta is None else beta
     return normalize(x, gamma, beta, replace(_trailing(x, gamma), centred=False), eps)
 
 
@@ -264,7 +328,7 @@ def instance_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tup
 
     Each channel of each example is normalized over its positions. See :func:`normalize` for the rest.
     """
-    x = as_array(x)
+    x = floats("x", x)
     return normalize(x, gamma, beta, instance_layout(tuple(x.shape)), eps)
 
 
@@ -274,7 +338,8 @@ def group_norm(x: Array, gamma: Array, beta: Array, groups: int, eps: float = 1e
     Each group of C / groups neighbouring channels of each example is normalized over its channels and positions.
     Raises ValueError if the groups do not divide the channels. See :func:`normalize` for the rest.
     """
-    x = as_array(x)
+    x = floats("x", x)
+    check_params(x, as_array("gamma", gamma), as_array("beta", beta), _channels(tuple(x.shape)))
     return normalize(x, gamma, beta, group_layout(tuple(x.shape), groups), eps)
 
 
@@ -298,22 +363,45 @@ def _per_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (1, _channels(shape), *[1] * (len(shape) - 2))
 
 
-def checked(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float) -> tuple[Array, Array, Array]:
-    """Return x, gamma and beta as arrays of x's dtype, or a ValueError that says what to mend."""
-    x = as_array(x)
-    shape = tuple(x.shape)
-    if "float" not in str(x.dtype):
-        raise ValueError(f"x of shape {shape} holds {x.dtype}, but means are fractions: convert it to float first")
-    if not eps >= 0:
-        raise ValueError(f"eps is {eps}, but it keeps a root away from zero: pass 0 or a small positive number")
-    gamma, beta = of_dtype(x, gamma), of_dtype(x, beta)
+def checked(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float) -> tuple[Array, Array, Array, float]:
+    """Return x, gamma and beta as arrays of one kind and dtype, and eps, or a ValueError that says what to mend."""
+    if not isinstance(layout, Layout):
+        raise ValueError(f"layout is {said(layout)}: make one from x's shape, as batch_layout(tuple(x.shape)) does")
+    x, eps = floats("x", x), checked_eps(eps)
+    if math.prod(x.shape) != math.prod(layout.view):
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}, but the layout is for {layout.view}: make it from this x's shape"
+        )
+    gamma, beta = of_dtype(x, "gamma", gamma), of_dtype(x, "beta", beta)
+    check_params(x, gamma, beta, math.prod(layout.params))
+    return x, gamma, beta, eps
+
+
+def checked_eps(eps: float) -> float:
+    """Return eps as Python's own float, or a ValueError if it is no number, or negative or not finite."""
+    if not 0 <= number(eps) < math.inf:
+        raise ValueError(f"eps is {said(eps)}, but it keeps a root away from zero: pass 0 or a small positive number")
+    return number(eps)
+
+
+def check_params(x: Array, gamma: Array, beta: Array, values: int) -> None:
+    """Raise a ValueError if gamma and beta do not hold so many values, in one shape."""
     for name, given in (("gamma", gamma), ("beta", beta)):
-        if math.prod(given.shape) != math.prod(layout.params) or given.shape != gamma.shape:
+        if math.prod(given.shape) != values or given.shape != gamma.shape:
             raise ValueError(
-                f"{name} has shape {tuple(given.shape)}, but x of shape {shape} needs "
-                f"{math.prod(layout.params)} values, in the same shape for gamma and beta"
+                f"{name} has shape {tuple(given.shape)}, but x of shape {tuple(x.shape)} needs "
+                f"{values} values, in the same shape for gamma and beta{if_last('x', x, math.prod(given.shape))}"
             )
-    return x, gamma, beta
+
+
+def if_last(name: str, x: Array, channels: int, axis: int = 1) -> str:
+    """What an error adds if there are as many channels as the last axis of x is long, where another holds them."""
+    shape = tuple(x.shape)
+    if len(shape) < axis + 2 or shape[-1] != channels or shape[axis] == channels:
+        return ""
+    move = "{}.movedim({}, {})" if is_tensor(x) else "np.moveaxis({}, {}, {})"
+    there, back = move.format(name, -1, axis), move.format("y" if name == "x" else name, axis, -1)
+    return f". Channels are axis {axis}: if yours are the last, pass {there}, and move the result back by {back}"
 
 
 def check_count(shape: tuple[int, ...], count: int, least: int = 2) -> None:

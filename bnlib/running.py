@@ -1,13 +1,14 @@
 """Batch norm after training: running statistics, inference with them, and folding them into the layer before."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from operator import index
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from bnlib._array import Array, as_array, of_dtype
-from bnlib.norms import Moments
+from bnlib._array import Array, cast, floats, like, number, of_dtype, reals, said, widened
+from bnlib.norms import Cache, Moments, checked_eps, if_last
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,8 @@ class RunningStats:
 
     Attributes
     ----------
-    mean, var : arrays or tensors of shape (C,), in x's unit and its square
+    mean, var : arrays or tensors of floats, of shape (C,), in x's unit and its square; of half precision they become
+        float32, since a tenth of a small change would be rounded away
     steps : the number of batches seen
     momentum : between 0 and 1, or None
     unbiased : whether the variances of the batches are made unbiased before they are averaged
@@ -34,7 +36,8 @@ class RunningStats:
     Raises
     ------
     ValueError
-        If momentum lies outside [0, 1], or if mean and var are not both of one shape (C,).
+        If momentum lies outside [0, 1] or is no number, if mean and var are not both floats of one shape (C,), or if a
+        variance is negative.
     """
 
     mean: Array
@@ -44,27 +47,40 @@ class RunningStats:
     unbiased: bool = True
 
     def __post_init__(self) -> None:
-        """Reject a momentum or shapes that make no sense."""
-        if self.momentum is not None and not 0 <= self.momentum <= 1:
+        """Reject a momentum, shapes or a variance that make no sense."""
+        if self.momentum is not None and not 0 <= number(self.momentum) <= 1:
             raise ValueError(
-                f"momentum is {self.momentum}, but it is the weight of the newest batch: "
+                f"momentum is {said(self.momentum)}, but it is the weight of the newest batch: "
                 "give a number between 0 and 1, or None for the cumulative average"
             )
-        if len(self.mean.shape) != 1 or self.mean.shape != self.var.shape:
+        mean = widened(floats("mean", self.mean))
+        var = like(mean, "var", widened(floats("var", self.var)))
+        if len(mean.shape) != 1 or mean.shape != var.shape:
             raise ValueError(
-                f"mean has shape {tuple(self.mean.shape)} and var {tuple(self.var.shape)}, "
+                f"mean has shape {tuple(mean.shape)} and var {tuple(var.shape)}, "
                 "but both hold one number per channel: shape (C,) is needed"
             )
+        _check_var("var", var)
+        momentum = None if self.momentum is None else number(self.momentum)
+        for name, value in (("mean", mean), ("var", var), ("momentum", momentum)):
+            object.__setattr__(self, name, value)  # the way of a frozen dataclass
 
     @classmethod
     def start(
         cls, channels: int, momentum: float | None = 0.1, unbiased: bool = True, dtype: DTypeLike = np.float64
     ) -> Self:
-        """Mean 0 and variance 1 in every channel, no batch seen: PyTorch's start.
+        """Mean 0 and variance 1 in every channel, no batch seen: PyTorch's start, in float32 where dtype is a half one.
 
         For tensors, give mean and variance directly, ``RunningStats(torch.zeros(C), torch.ones(C))``, and update with
         detached moments, or the graph of every batch is kept.
+
+        Raises
+        ------
+        ValueError
+            If channels is no whole number, or negative; else as :class:`RunningStats`.
         """
+        if isinstance(channels, bool) or not hasattr(channels, "__index__") or channels < 0:
+            raise ValueError(f"channels is {said(channels)}: give their number, such as x.shape[1]")
         return cls(np.zeros(channels, dtype), np.ones(channels, dtype), momentum=momentum, unbiased=unbiased)
 
     def update(self, moments: Moments) -> Self:
@@ -73,8 +89,10 @@ class RunningStats:
         Raises
         ------
         ValueError
-            If the number of channels differs, or if an unbiased variance is asked of fewer than two values.
+            If these are no moments, if the number of channels differs, if the moments are tensors that autograd
+            follows and the statistics are arrays, or if an unbiased variance is asked of fewer than two values.
         """
+        moments = _checked("moments", moments, self.mean)
         _check_channels(self, mean=moments.mean, var=moments.var)
         if self.unbiased and moments.count < 2:
             raise ValueError(
@@ -97,31 +115,36 @@ def pooled(*moments: Moments) -> Moments:
 
     The variance is the mean of the shards' variances plus the variance of their means, each shard weighted with
     its count: the pairwise update of :cite:`chan1982updating` for any number of shards at once. No difference of
-    large squares occurs, so large means do no harm. Biased in, biased out.
+    large squares occurs, so large means do no harm. Biased in, biased out; half precision comes out as float32.
 
     Raises
     ------
     ValueError
-        If there is no shard, if a shard is empty, or if their shapes differ.
+        If there is no shard, if one is no :class:`~bnlib.norms.Moments`, empty, or of negative variance, or if their
+        shapes differ.
     """
     if not moments:
         raise ValueError("there are no moments to pool: give those of one shard or more")
+    shards, first = [], None
     for i, m in enumerate(moments):
-        if m.mean.shape != moments[0].mean.shape or m.var.shape != moments[0].mean.shape:
+        m = _checked(f"shard {i}", m, first)
+        first = m.mean if first is None else first
+        shards.append(m)
+        if m.mean.shape != first.shape or m.var.shape != first.shape:
             raise ValueError(
                 f"shard {i} has mean {tuple(m.mean.shape)} and var {tuple(m.var.shape)}, but shard 0 has mean "
-                f"{tuple(moments[0].mean.shape)}: all shards need the same channels"
+                f"{tuple(first.shape)}: all shards need the same channels"
             )
         if m.count < 1:
             raise ValueError(f"shard {i} has count {m.count}: leave empty shards out")
-    count = sum(m.count for m in moments)
-    mean = sum(m.mean * (m.count / count) for m in moments)
-    var = sum((m.var + (m.mean - mean) ** 2) * (m.count / count) for m in moments)
+    count = sum(m.count for m in shards)
+    mean = sum(m.mean * (m.count / count) for m in shards)
+    var = sum((m.var + (m.mean - mean) ** 2) * (m.count / count) for m in shards)
     return Moments(mean, var, count)
 
 
 def batch_norm_inference(
-    x: Array, gamma: Array, beta: Array, stats: RunningStats, eps: float = 1e-5, scaled: bool = True
+    x: Array, gamma: Array, beta: Array, stats: RunningStats | Moments, eps: float = 1e-5, scaled: bool = True
 ) -> Array:
     """Batch norm with fixed statistics: an affine map of each channel, which does not see the rest of the batch.
 
@@ -132,31 +155,34 @@ def batch_norm_inference(
     ----------
     x : array or tensor of floats, shape (N, C), (N, C, L) or (N, C, H, W)
     gamma, beta : arrays of shape (C,)
-    stats : running statistics of C channels
-    eps : added to the variance, in the square of x's unit
+    stats : running statistics of C channels, or the moments of C channels
+    eps : added to the variance, in the square of x's unit; one number, not negative
     scaled : False for mean-only batch norm, which subtracts the mean and divides by nothing
 
     Returns
     -------
-    y : array of x's shape and dtype
+    y : array of x's shape and dtype; of half precision it is computed in float32, and rounded once
 
     Raises
     ------
     ValueError
-        If x is not floating-point or has another rank, or if the numbers of channels differ.
+        If x is masked, not floating-point, or has another rank, if the numbers of channels differ, or if eps or a
+        variance is negative.
     """
-    x = as_array(x)
+    x, stats, eps = floats("x", x), _statistics(stats), checked_eps(eps)
     _check_weights("x", x, "(N, C), (N, C, L) or (N, C, H, W)", 1, stats)
-    gamma, beta = of_dtype(x, gamma), of_dtype(x, beta)
-    mean, var = of_dtype(x, stats.mean), of_dtype(x, stats.var)
+    wide = widened(x)
+    gamma, beta = of_dtype(wide, "gamma", gamma), of_dtype(wide, "beta", beta)
+    mean, var = of_dtype(wide, "mean", stats.mean), of_dtype(wide, "var", stats.var)
     _check_channels(stats, gamma=gamma, beta=beta)
     per_channel = (-1,) + (1,) * (x.ndim - 2)
     scale = gamma * (var + eps) ** -0.5 if scaled else gamma  # (C,)
-    return (x - mean.reshape(per_channel)) * scale.reshape(per_channel) + beta.reshape(per_channel)
+    y = (wide - mean.reshape(per_channel)) * scale.reshape(per_channel) + beta.reshape(per_channel)
+    return cast(y, x.dtype)
 
 
 def fold(
-    weight: Array, bias: Array | None, gamma: Array, beta: Array, stats: RunningStats, eps: float = 1e-5
+    weight: Array, bias: Array | None, gamma: Array, beta: Array, stats: RunningStats | Moments, eps: float = 1e-5
 ) -> tuple[Array, Array]:
     """The weight and bias of one layer that does at test time what a layer and the batch norm behind it do.
 
@@ -165,41 +191,79 @@ def fold(
     weight : array or tensor of floats, shape (out, in), (out, in, k) or (out, in, kh, kw)
     bias : array of shape (out,), or None for a layer without one
     gamma, beta : arrays of shape (out,)
-    stats : running statistics of the layer's ``out`` outputs
-    eps : the batch norm's eps
+    stats : running statistics of the layer's ``out`` outputs, or their moments
+    eps : the batch norm's eps; one number, not negative
 
     Returns
     -------
-    weight, bias : arrays of weight's shape and of shape (out,), both of weight's dtype
+    weight, bias : arrays of weight's shape and of shape (out,), both of weight's dtype; of half precision they are
+        computed in float32, and rounded once
 
     Raises
     ------
     ValueError
-        If weight is not floating-point or has another rank, or if the numbers of outputs differ.
+        If weight is masked, not floating-point, or has another rank, if the numbers of outputs differ, or if eps or a
+        variance is negative.
     """
-    weight = as_array(weight)
+    weight, stats, eps = floats("weight", weight), _statistics(stats), checked_eps(eps)
     _check_weights("weight", weight, "(out, in), (out, in, k) or (out, in, kh, kw)", 0, stats)
-    gamma, beta = of_dtype(weight, gamma), of_dtype(weight, beta)
-    mean, var = of_dtype(weight, stats.mean), of_dtype(weight, stats.var)
+    wide = widened(weight)
+    gamma, beta = of_dtype(wide, "gamma", gamma), of_dtype(wide, "beta", beta)
+    mean, var = of_dtype(wide, "mean", stats.mean), of_dtype(wide, "var", stats.var)
     _check_channels(stats, gamma=gamma, beta=beta)
     if bias is not None:
-        bias = of_dtype(weight, bias)
+        bias = of_dtype(wide, "bias", bias)
         _check_channels(stats, bias=bias)
         mean = mean - bias  # a bias in front of batch norm only moves the mean
     scale = gamma * (var + eps) ** -0.5  # (out,)
-    return weight * scale.reshape((-1,) + (1,) * (weight.ndim - 1)), beta - mean * scale
+    folded = wide * scale.reshape((-1,) + (1,) * (weight.ndim - 1)), beta - mean * scale
+    return cast(folded[0], weight.dtype), cast(folded[1], weight.dtype)
+
+
+def _statistics(stats: RunningStats | Moments) -> RunningStats:
+    if isinstance(stats, Moments):
+        return RunningStats(stats.mean, stats.var)
+    if not isinstance(stats, RunningStats):
+        raise ValueError(f"stats is {said(stats)}: pass running statistics, RunningStats(mean, var)")
+    return stats
+
+
+def _checked(name: str, moments: Any, beside: Array | None) -> Moments:
+    """Moments as arrays of the kind of those beside, of at least float32, or a ValueError that says what to mend."""
+    if not isinstance(moments, Moments):
+        remedy = "pass what a norm cached, cache.moments, or Moments(mean, var, count)"
+        if isinstance(moments, Cache):
+            remedy = "pass its moments, cache.moments"
+        elif isinstance(moments, list | tuple) and any(isinstance(m, Cache) for m in moments):
+            remedy = "pass the moments of its cache, y, cache = batch_norm(...), then cache.moments"
+        elif isinstance(moments, list | tuple) and any(isinstance(m, Moments) for m in moments):
+            remedy = "pass Moments one by one, as pooled(*moments) does"
+        raise ValueError(f"{name} is {said(moments)}: {remedy}")
+    if isinstance(moments.count, bool) or not hasattr(moments.count, "__index__"):
+        raise ValueError(f"{name} has count {said(moments.count)}: give the number of values, a whole one")
+    mean, var = reals("mean", moments.mean), reals("var", moments.var)
+    mean = widened(like(mean if beside is None else beside, "mean", mean))
+    var = widened(like(mean, "var", var))
+    _check_var("var", var)
+    return Moments(mean, var, index(moments.count))
+
+
+def _check_var(name: str, var: Array) -> None:
+    if (var < 0).any():
+        raise ValueError(
+            f"the smallest value of {name} is {float(var.min()):.3g}, but a mean of squares is not negative: "
+            "pass variances, and none that is a difference of large squares"
+        )
 
 
 def _check_weights(name: str, array: Array, shapes: str, axis: int, stats: RunningStats) -> None:
     shape, channels = tuple(array.shape), stats.mean.shape[0]
-    if "float" not in str(array.dtype):
-        raise ValueError(f"{name} of shape {shape} holds {array.dtype}: convert it to float first")
     if len(shape) not in (2, 3, 4):
         raise ValueError(f"{name} has shape {shape}, but {shapes} is needed: reshape it")
     if shape[axis] != channels:
         raise ValueError(
             f"{name} has shape {shape}, {shape[axis]} channels on axis {axis}, but the statistics have {channels}: "
-            "use the statistics of this layer, with the channels on that axis"
+            f"use the statistics of this layer, with the channels on that axis{if_last(name, array, channels, axis)}"
         )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnlib._array import Array, as_array
+from bnlib._array import Array, cast, expm1, float64, floats, like, number, said, where, widened
 
 ALPHA, LAMBDA = 1.6732632423543772, 1.0507009873554805  # what fixed_point() gives
 
@@ -30,9 +30,12 @@ class _Pieces(NamedTuple):
 def selu(x: Array, alpha: float = ALPHA, scale: float = LAMBDA) -> Array:
     """Scale times x above zero, and scale * alpha * (exp(x) - 1) from zero down.
 
+    Just below zero exp(x) - 1 would lose the digits of x, which expm1 keeps. Half precision is computed in float32, and
+    rounded once.
+
     Parameters
     ----------
-    x : array or tensor of floats, of any shape; finite
+    x : array or tensor of floats, of any shape
     alpha, scale : the lower bound is -scale * alpha, the slope above zero is scale
 
     Returns
@@ -42,18 +45,18 @@ def selu(x: Array, alpha: float = ALPHA, scale: float = LAMBDA) -> Array:
     Raises
     ------
     ValueError
-        If x is not floating-point.
+        If x is masked or not floating-point.
     """
-    x = _floating("x", x)
-    above = x > 0
-    return scale * (above * x + alpha * (math.e ** (~above * x) - 1))
+    x = floats("x", x)
+    wide, above = widened(x), x > 0
+    return cast(scale * (where(above, wide, 0) + alpha * expm1(where(~above, wide, 0))), x.dtype)
 
 
 def selu_derivative(x: Array, alpha: float = ALPHA, scale: float = LAMBDA) -> Array:
     """The slope of :func:`selu` at x, in x's shape and dtype; at 0 that from below, as PyTorch has it."""
-    x = _floating("x", x)
-    above = x > 0
-    return scale * (above + alpha * (~above * math.e ** (~above * x)))
+    x = floats("x", x)
+    wide, above = widened(x), x > 0
+    return cast(scale * (above + alpha * (~above * math.e ** where(~above, wide, 0))), x.dtype)
 
 
 def moments(
@@ -138,8 +141,8 @@ def dropout_affine(keep_prob: float, alpha: float = ALPHA, scale: float = LAMBDA
     ValueError
         If ``keep_prob`` is not above 0 and at most 1.
     """
-    if not 0 < keep_prob <= 1:
-        raise ValueError(f"keep_prob is {keep_prob}: give the share that is kept, above 0 and at most 1")
+    if not 0 < number(keep_prob) <= 1:
+        raise ValueError(f"keep_prob is {said(keep_prob)}: give the share that is kept, above 0 and at most 1")
     bound = -scale * alpha
     slope = (keep_prob + bound**2 * keep_prob * (1 - keep_prob)) ** -0.5
     return slope, -slope * (1 - keep_prob) * bound
@@ -147,6 +150,8 @@ def dropout_affine(keep_prob: float, alpha: float = ALPHA, scale: float = LAMBDA
 
 def alpha_dropout(x: Array, kept: Array, keep_prob: float, alpha: float = ALPHA, scale: float = LAMBDA) -> Array:
     """Set what is not kept to SELU's lower bound, -scale * alpha, then restore mean 0 and variance 1.
+
+    Half precision is computed in float32, and rounded once.
 
     Parameters
     ----------
@@ -157,22 +162,26 @@ def alpha_dropout(x: Array, kept: Array, keep_prob: float, alpha: float = ALPHA,
     Raises
     ------
     ValueError
-        If x is not floating-point, if kept has another shape, or if ``keep_prob`` is no such share.
+        If x is masked or not floating-point, if kept has another shape or other values, or if ``keep_prob`` is no such
+        share.
     """
-    x, kept = _floating("x", x), as_array(kept)
+    x = floats("x", x)
+    kept = like(x, "kept", kept)
     if tuple(kept.shape) != tuple(x.shape):
         raise ValueError(
             f"kept has shape {tuple(kept.shape)}, x has shape {tuple(x.shape)}: say of each value whether it is kept"
         )
+    if "bool" not in str(kept.dtype) and not ((kept == 0) | (kept == 1)).all():
+        raise ValueError(f"kept holds other values than 0 and 1: draw it, as in rng.random(x.shape) < {keep_prob}")
     slope, shift = dropout_affine(keep_prob, alpha, scale)
     bound = -scale * alpha
-    return slope * (kept * (x - bound) + bound) + shift
+    return cast(slope * (kept * (widened(x) - bound) + bound) + shift, x.dtype)
 
 
 def _pieces(mean: ArrayLike, var: ArrayLike) -> _Pieces:
     from scipy.special import log_ndtr, ndtr
 
-    m, v = np.asarray(mean, dtype=float), np.asarray(var, dtype=float)
+    m, v = float64("mean", mean), float64("var", var)
     if not (np.isfinite(m).all() and np.isfinite(v).all() and (v > 0).all()):
         raise ValueError(f"mean is {mean} and var {var}: give finite numbers, the variance above 0")
     std = v**0.5
@@ -182,10 +191,3 @@ def _pieces(mean: ArrayLike, var: ArrayLike) -> _Pieces:
     of_exp, of_exp2 = (np.exp(k * m + k**2 * v / 2 + log_ndtr(-(m + k * v) / std)) for k in (1, 2))
     of_x = m * positive + v * density
     return _Pieces(positive, of_x, v * positive + m * of_x, ndtr(-m / std), of_exp, of_exp2, density)
-
-
-def _floating(name: str, x: Array) -> Array:
-    x = as_array(x)
-    if "float" not in str(x.dtype):
-        raise ValueError(f"{name} of shape {tuple(x.shape)} holds {x.dtype}: convert it to float first")
-    return x

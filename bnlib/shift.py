@@ -7,6 +7,8 @@ each example.
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlib._array import float64, number, said
+
 
 def gaussian_ratio(x: ArrayLike, shift: ArrayLike) -> np.ndarray:
     """The weights p_t(x) / p_s(x) where the source is standard normal and the target the same, moved by shift.
@@ -23,10 +25,10 @@ def gaussian_ratio(x: ArrayLike, shift: ArrayLike) -> np.ndarray:
     Raises
     ------
     ValueError
-        If x is not (n, d), or if the shift does not fit it.
+        If x is not (n, d), if the shift does not fit it, or if one of them is masked or holds no real numbers.
     """
     (x,) = _rows(x=x)
-    shift = np.asarray(shift, dtype=np.float64)
+    shift = float64("shift", shift)
     if shift.shape not in ((), x.shape[1:]):
         raise ValueError(f"shift has shape {shift.shape}, x {x.shape}: give a number or an array {x.shape[1:]}")
     shift = np.broadcast_to(shift, x.shape[1:])
@@ -55,8 +57,8 @@ def density_ratio(source: ArrayLike, target: ArrayLike, strength: float = 1.0) -
         If the arrays are not (n, d) with the same d, or hold what is not finite, or if strength is not positive.
     """
     source, target = _rows(source=source, target=target)
-    if not strength > 0:
-        raise ValueError(f"strength is {strength}: give a positive number, such as 1")
+    if not number(strength) > 0:
+        raise ValueError(f"strength is {said(strength)}: give a positive number, such as 1")
     model = _classifier(strength).fit(np.concatenate([source, target]), _domains(source, target))
     return np.exp(model.decision_function(source)) * len(source) / len(target)
 
@@ -77,7 +79,7 @@ def effective_sample_size(weights: ArrayLike) -> float:
     ValueError
         If the weights are not (n,), if one is negative or not finite, or if all are zero.
     """
-    w = np.asarray(weights, dtype=np.float64)
+    w = float64("weights", weights)
     if w.ndim != 1 or not w.size:
         raise ValueError(f"weights has shape {w.shape}: give one weight for each of n >= 1 examples")
     if not (np.isfinite(w) & (w >= 0)).all():
@@ -133,7 +135,7 @@ def _domains(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def _rows(**arrays: ArrayLike) -> list[np.ndarray]:
     """The arrays in float64, each (n, d) with one d, all finite."""
-    rows = {name: np.asarray(a, dtype=np.float64) for name, a in arrays.items()}
+    rows = {name: float64(name, a) for name, a in arrays.items()}
     shapes = {name: a.shape for name, a in rows.items()}
     if any(a.ndim != 2 or not a.size for a in rows.values()) or len({a.shape[1] for a in rows.values()}) > 1:
         raise ValueError(f"the shapes are {shapes}: give (n, d) with the same d, for one column x[:, None]")

@@ -8,12 +8,14 @@ of :func:`bnlib.norms.normalize`, and their backward pass is the one that stands
 import math
 from typing import NamedTuple
 
-from bnlib._array import Array, as_array
-from bnlib.norms import Cache, Layout, normalize, normalize_backward
+import numpy as np
+
+from bnlib._array import Array, cast, floats, like, magnitude, widened
+from bnlib.norms import Cache, Layout, Moments, normalize, normalize_backward
 
 
 class WeightGrads(NamedTuple):
-    """Gradients of the loss: ``dv`` in the shape of v, ``dg`` in the shape of g."""
+    """Gradients of the loss: ``dv`` in the shape of v, ``dg`` in the shape of g, both in v's dtype."""
 
     dv: Array
     dg: Array
@@ -28,12 +30,14 @@ def weight_norm(v: Array, g: Array, centred: bool = False) -> tuple[Array, Cache
     """Weights w of which row k has the direction of v's row k and the length g[k]: :cite:`salimans2016weight`, eq. 2.
 
     w = g v / abs(v), row by row, with abs(v) the length of a row. There is no eps: a row without length has no
-    direction.
+    direction. But it may be as short or as long as the dtype allows: the rows are first divided by a power of two, so
+    that no square of them becomes 0 or infinite. Half precision is computed in float32, and rounded once.
 
     Parameters
     ----------
     v : array or tensor of floats, shape (units, ...): each unit's weights, of any shape
-    g : array of shape (units,): the lengths, in the unit of w; a negative one turns the direction round
+    g : array of shape (units,): the lengths, in the unit of w; a negative one turns the direction round; of v's kind
+        and dtype, or made so
     centred : whether the mean of each row is subtracted first: w = g (v - mean) / abs(v - mean), the weight
         standardization of :cite:`qiao2019micro` but for the length, which is a constant there
 
@@ -45,10 +49,11 @@ def weight_norm(v: Array, g: Array, centred: bool = False) -> tuple[Array, Cache
     Raises
     ------
     ValueError
-        If v is not floating-point, has fewer than two axes, has a row of length 0 (behind centring: a constant row),
-        or if g does not have a value for each row.
+        If v is masked, not floating-point, has fewer than two axes, or has a row of length 0 (behind centring: a
+        constant row), or if g does not have a real number for each row.
     """
-    v, g = as_array(v), as_array(g)
+    v = floats("v", v)
+    g = widened(like(v, "g", g))
     shape = tuple(v.shape)
     if len(shape) < 2:
         raise ValueError(f"v has shape {shape}, but (units, ...) is needed: for one unit pass v.reshape(1, -1)")
@@ -57,15 +62,20 @@ def weight_norm(v: Array, g: Array, centred: bool = False) -> tuple[Array, Cache
     layout = weight_layout(shape[0], math.prod(shape[1:]), centred)
     if not layout.count:
         raise ValueError(f"v of shape {shape} is empty: there is no weight to take a length of")
-    rows = v.reshape(layout.view)
+    rows = widened(v).reshape(layout.view)
     still = (rows == (rows[:, :1] if centred else 0)).all(axis=1)
     if still.any():
         raise ValueError(
             f"row {still.tolist().index(True)} of v {shape} is {'constant' if centred else 'zero'} and has no "
             "direction: draw its weights at random"
         )
+    size = magnitude(rows)  # (units, 1); w does not depend on it, so to autograd it is a constant
     # A length is the root of the mean square times the root of the number of inputs.
-    return normalize(v, g / math.sqrt(layout.count), 0 * g, layout, eps=0.0)
+    w, cache = normalize(rows / size, g / math.sqrt(layout.count), 0 * g, layout, eps=0.0)
+    with np.errstate(over="ignore"):  # of huge rows, whose variance is infinite
+        moments = Moments(cache.moments.mean * size[:, 0], cache.moments.var * size[:, 0] ** 2, layout.count)
+    cache = cache._replace(rstd=cache.rstd / size, moments=moments, shape=shape, dtype=v.dtype)
+    return cast(w.reshape(shape), v.dtype), cache
 
 
 def weight_norm_backward(dw: Array, cache: Cache) -> WeightGrads:
@@ -77,7 +87,7 @@ def weight_norm_backward(dw: Array, cache: Cache) -> WeightGrads:
     Raises
     ------
     ValueError
-        If dw does not have the shape of the v that made the cache.
+        If dw does not have the shape of the v that made the cache, or is masked or not real; or if the cache is none.
     """
     dv, dgamma, _ = normalize_backward(dw, cache)
-    return WeightGrads(dv, dgamma / math.sqrt(cache.layout.count))
+    return WeightGrads(dv, cast(dgamma / math.sqrt(cache.layout.count), cache.dtype))

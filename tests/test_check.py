@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from bnlib.check import check_vjp
 
@@ -110,6 +111,52 @@ def test_rejects_arguments_that_are_not_float64(rng):
         check_vjp(matmul, matmul_backward, a, np.ones((3, 5), np.float32), rng=rng)
     with pytest.raises(ValueError, match=r"argument 0 has dtype int64"):
         check_vjp(matmul, matmul_backward, np.ones((4, 3), np.int64), a.T, rng=rng)
+
+
+def test_lists_other_byte_orders_and_a_single_gradient_do(rng):
+    a, b = rng.normal(size=(4, 3)), rng.normal(size=(3, 5))
+    for arrays in ((a.tolist(), b.tolist()), (a.astype(">f8"), b.astype(">f8"))):
+        assert check_vjp(matmul, matmul_backward, *arrays, rng=rng).difference < 1e-6
+    check_vjp(lambda x: (x**2, x), lambda dy, x: 2 * x * dy, a, rng=rng)
+    with pytest.raises(AssertionError):
+        check_vjp(lambda x: (x**2, x), lambda dy, x: x * dy, a, rng=rng)
+
+
+ROWS = np.random.default_rng(1).normal(size=(4, 3))
+SQUARE = (lambda x: (x**2, x)), (lambda dy, x: (2 * x * dy,))
+
+
+@pytest.mark.parametrize(
+    ("args", "change", "message"),
+    [
+        ((np.ma.masked_array(ROWS, ROWS > 1),), {}, r"argument 0 of shape \(4, 3\) is a masked array"),
+        ((torch.tensor(ROWS),), {}, r"argument 0 is a tensor: pass a NumPy array .*torch\.autograd\.gradcheck"),
+        (([ROWS, ROWS[0]],), {}, r"argument 0 is a list of 2: pass the arrays one by one, as \*args does"),
+        ((ROWS[:0],), {}, r"argument 0 of shape \(0, 3\) is empty"),
+        ((None,), {}, "argument 0 is None: pass an array"),
+        ((), {}, "no argument to differentiate by"),
+        ((ROWS,), {"rng": 0}, r"rng is 0: pass numpy\.random\.default_rng\(0\)"),
+        ((ROWS,), {"step": 0}, "step is 0 and rtol 1e-06: give a small positive number"),
+        ((ROWS,), {"step": np.full(3, 1e-6)}, r"step is an array of shape \(3,\)"),
+        ((ROWS,), {"rtol": "1e-6"}, "step is 1e-06 and rtol '1e-6'"),
+        ((ROWS,), {"forward": lambda x: x**2}, r"forward returns an array of shape \(4, 3\): return y and what"),
+        (
+            (ROWS,),
+            {"forward": lambda x: (x**2, x, x)},
+            "forward returns a tuple of 3: return y and what backward needs",
+        ),
+        ((ROWS,), {"forward": lambda x: ((x**2).astype(np.float32), x)}, "y of forward has dtype float32"),
+        ((ROWS,), {"forward": lambda x: (np.ma.masked_array(x, x > 1), x)}, "y of forward of shape .* is a masked"),
+        ((ROWS,), {"backward": lambda dy, x: (np.ma.masked_array(x, x > 1),)}, "gradient 0 of shape .* is a masked"),
+        ((ROWS,), {"backward": lambda dy, x: (2j * x * dy,)}, "gradient 0 of shape .* holds complex128"),
+    ],
+)
+def test_natural_slips_have_their_sentence(args, change, message):
+    given = {"forward": SQUARE[0], "backward": SQUARE[1], "rng": np.random.default_rng(2)}
+    check_vjp(given["forward"], given["backward"], ROWS, rng=given["rng"])
+    given |= change
+    with pytest.raises(ValueError, match=message):
+        check_vjp(given.pop("forward"), given.pop("backward"), *args, **given)
 
 
 @pytest.mark.parametrize(

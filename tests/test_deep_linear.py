@@ -80,3 +80,14 @@ def test_the_dtype_is_kept_and_whole_numbers_become_fractions():
 def test_what_is_no_network_is_a_clear_error(weights: list, steps: list, message: str):
     with pytest.raises(ValueError, match=message):
         update_expansion(weights, steps, 0.1)
+
+
+def test_masked_and_complex_layers_are_refused():
+    w = np.ones((2, 3, 3))
+    for weights, steps, message in (
+        (np.ma.masked_array(w, w > 2), w, r"layer 0 of shape \(3, 3\) is a masked array"),
+        (w, [w[0], np.ma.masked_array(w[1], w[1] > 2)], r"step 1 of shape \(3, 3\) is a masked array"),
+        (w, w * 1j, r"step 0 of shape \(3, 3\) holds complex128"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            update_expansion(weights, steps, 0.1)

@@ -93,3 +93,21 @@ def test_the_argument_stays_as_it_was():
 def test_a_variance_that_is_not_positive_is_a_clear_error(var):
     with pytest.raises(ValueError, match=r"smallest variance.*leave such units out"):
         relu_moments(0.0, var)
+
+
+def test_half_precision_is_rounded_once_and_masks_are_refused():
+    z = np.random.default_rng(3).normal(size=300).astype(np.float16)
+    want = normalized_relu(z.astype(float))
+    for half in (z, torch.tensor(z)):
+        a = normalized_relu(half)
+        assert a.dtype == half.dtype
+        np.testing.assert_allclose(np.asarray(a, float), want, rtol=2**-11)
+    half = torch.tensor(z).bfloat16()
+    np.testing.assert_allclose(normalized_relu(half).double(), normalized_relu(half.double()), rtol=2**-8)
+    masked = np.ma.masked_array(z, z > 1)
+    with pytest.raises(ValueError, match=r"a of shape \(300,\) is a masked array"):
+        normalized_relu(masked)
+    with pytest.raises(ValueError, match=r"a of shape \(2,\) holds int64: convert it to float first"):
+        normalized_relu([1, 2])
+    with pytest.raises(ValueError, match=r"mean of shape \(300,\) is a masked array"):
+        relu_moments(masked, 1.0)

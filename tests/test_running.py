@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bnlib.norms import Moments, batch_norm
+from bnlib.norms import Moments, batch_norm, layer_norm
 from bnlib.running import RunningStats, batch_norm_inference, fold, pooled
 
 SHAPES = [(12, 3), (6, 3, 5), (4, 3, 5, 2)]
@@ -220,13 +220,155 @@ def test_float32_stays_float32(rng, stats_dtype):
     assert {a.dtype for a in fold(weight, rng.normal(size=3), *some_params(rng), stats)} == {np.dtype(np.float32)}
 
 
+# Half precision, and other kinds of arrays
+
+
+def in_half(a, dtype):
+    """Values of half precision, as an array or a tensor, and the same in float64."""
+    if dtype == "float16":
+        half = a.astype(np.float16)
+        return half, half.astype(float)
+    half = torch.tensor(a).to(getattr(torch, dtype.removeprefix("torch.")))
+    return half, half.double().numpy()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "torch.float16", "torch.bfloat16"])
+def test_half_precision_is_computed_in_float32_and_rounded_once(rng, dtype):
+    last = 2**-8 if "bfloat" in dtype else 2**-11
+    stats, (gamma, beta) = some_stats(rng), some_params(rng)
+    stats = RunningStats(100 + stats.mean, stats.var)
+    for shape in SHAPES:
+        x, exact = in_half(rng.normal(100, 1, size=shape), dtype)
+        y = batch_norm_inference(x, gamma, beta, stats)
+        assert (type(y), y.dtype) == (type(x), x.dtype)
+        want = batch_norm_inference(exact, gamma, beta, stats)
+        np.testing.assert_allclose(np.asarray(y if dtype == "float16" else y.double()), want, rtol=last, atol=1e-4)
+    weight, exact = in_half(rng.normal(size=(3, 5)), dtype)
+    for got, want in zip(fold(weight, None, gamma, beta, stats), fold(exact, None, gamma, beta, stats), strict=True):
+        assert got.dtype == weight.dtype
+        np.testing.assert_allclose(np.asarray(got if dtype == "float16" else got.double()), want, rtol=last, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "torch.float16", "torch.bfloat16"])
+def test_running_statistics_of_half_precision_are_float32(rng, dtype):
+    x, exact = in_half(rng.normal(100, 1, size=(64, 3)), dtype)
+    (mean, _), (var, _) = in_half(np.zeros(3), dtype), in_half(np.ones(3), dtype)
+    stats, want = RunningStats(mean, var, momentum=0.01), RunningStats.start(3, momentum=0.01)
+    for _ in range(300):  # in half precision the mean would stop on its way, where a step is less than half a digit
+        stats = stats.update(batch_norm(x, np.ones(3), np.zeros(3))[1].moments)
+        want = want.update(moments_of(exact))
+    assert {str(a.dtype).removeprefix("torch.") for a in (stats.mean, stats.var)} == {"float32"}
+    np.testing.assert_allclose(stats.mean, want.mean, rtol=1e-5)
+    np.testing.assert_allclose(stats.var, want.var, rtol=1e-4)
+    merged = pooled(*[Moments(x[0], 0 * x[0], 1), Moments(x[1], 0 * x[1], 1)])
+    assert str(merged.mean.dtype).removeprefix("torch.") == "float32"
+    assert RunningStats.start(3, dtype=np.float16).mean.dtype == np.float32
+
+
+def test_big_endian_arrays_are_ordinary_ones(rng):
+    (gamma, beta), stats, x, w = some_params(rng), some_stats(rng), rng.normal(size=(4, 3)), rng.normal(size=(3, 5))
+    turned = [a.astype(">f8") for a in (x, gamma, beta, stats.mean, stats.var, w)]
+    other = RunningStats(turned[3], turned[4])
+    y = batch_norm_inference(turned[0], turned[1], turned[2], other)
+    assert y.dtype.isnative
+    np.testing.assert_array_equal(y, batch_norm_inference(x, gamma, beta, stats))
+    np.testing.assert_array_equal(
+        fold(turned[5], None, turned[1], turned[2], other)[0], fold(w, None, gamma, beta, stats)[0]
+    )
+    batch = Moments(turned[3], turned[4], 8)
+    np.testing.assert_array_equal(stats.update(batch).var, stats.update(Moments(stats.mean, stats.var, 8)).var)
+    np.testing.assert_array_equal(pooled(batch, batch).mean, pooled(batch).mean)
+
+
+def test_arrays_and_tensors_beside_each_other_are_converted(rng):
+    (gamma, beta), stats, x = some_params(rng), some_stats(rng), rng.normal(size=(4, 3))
+    want = batch_norm_inference(x, gamma, beta, stats)
+    of_tensors = RunningStats(torch.tensor(stats.mean), torch.tensor(stats.var))
+    got = batch_norm_inference(torch.tensor(x), gamma, beta, stats)
+    assert isinstance(got, torch.Tensor)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    np.testing.assert_array_equal(batch_norm_inference(x, gamma, beta, of_tensors), want)
+    batch = moments_of(x)
+    updated = of_tensors.update(batch)
+    assert isinstance(updated.mean, torch.Tensor)
+    np.testing.assert_allclose(updated.var, stats.update(batch).var, rtol=1e-12)
+    tensors = Moments(torch.tensor(batch.mean), torch.tensor(batch.var), batch.count)
+    assert isinstance(stats.update(tensors).mean, np.ndarray)
+    assert isinstance(pooled(batch, tensors).mean, np.ndarray)
+    with pytest.raises(ValueError, match=r"mean is a tensor that autograd follows.*mean\.detach\(\)"):
+        stats.update(Moments(torch.zeros(3, requires_grad=True), torch.ones(3), 8))
+
+
+def test_lists_and_moments_in_place_of_statistics_do(rng):
+    (gamma, beta), x = some_params(rng), rng.normal(size=(9, 3))
+    stats = RunningStats([1.0, 2.0, 3.0], [1.0, 1.0, 4.0]).update(Moments([0, 1, 2], [1, 2, 3], 4))
+    np.testing.assert_allclose(stats.mean, [0.9, 1.9, 2.9], rtol=1e-15)
+    y, cache = batch_norm(x, gamma, beta)
+    np.testing.assert_allclose(batch_norm_inference(x, gamma, beta, cache.moments), y, rtol=1e-12)
+
+
+def test_numbers_of_numpys_leave_float32_alone(rng):
+    x = rng.normal(size=(6, 3)).astype(np.float32)
+    moments = batch_norm(x, np.ones(3), np.zeros(3))[1].moments
+    counted = Moments(moments.mean, moments.var, np.int64(6))  # pyright: ignore
+    stats = RunningStats.start(3, momentum=np.float64(0.1), dtype=np.float32).update(counted)
+    assert {stats.mean.dtype, stats.var.dtype, pooled(counted, counted).var.dtype} == {np.dtype(np.float32)}
+    y = batch_norm_inference(x, np.ones(3), np.zeros(3), stats, eps=np.float64(1e-5))
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(stats.var, RunningStats.start(3, dtype=np.float32).update(moments).var)
+
+
 # Bad input
 
 
-@pytest.mark.parametrize("momentum", [-0.1, 1.5, float("nan")])
-def test_rejects_a_momentum_out_of_range(momentum):
-    with pytest.raises(ValueError, match=rf"momentum is {momentum}.*weight of the newest batch"):
-        RunningStats.start(3, momentum=momentum)
+@pytest.mark.parametrize("momentum", [-0.1, 1.5, float("nan"), "0.1", True, np.array([0.1, 0.2])])
+def test_rejects_a_momentum_that_is_none(momentum):
+    said = "an array of shape" if isinstance(momentum, np.ndarray) else repr(momentum)
+    with pytest.raises(ValueError, match=rf"momentum is {said}.*weight of the newest batch"):
+        RunningStats.start(3, momentum=momentum)  # pyright: ignore
+
+
+@pytest.mark.parametrize("channels", [-1, 3.0, (3,), True, None])
+def test_rejects_channels_that_are_no_number_of_them(channels):
+    with pytest.raises(ValueError, match=r"channels is .*: give their number, such as x\.shape\[1\]"):
+        RunningStats.start(channels)
+
+
+MASKED = np.ma.masked_array(np.ones(3), [True, False, False])
+GOOD = Moments(np.zeros(3), np.ones(3), 4)
+CACHE = batch_norm(np.eye(3), np.ones(3), np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pooled([GOOD, GOOD]), r"shard 0 is a list of 2: pass Moments one by one, as pooled\(\*moments\) does"),  # pyright: ignore
+        (lambda: pooled(GOOD, CACHE[1]), r"shard 1 is a Cache: pass its moments, cache\.moments"),  # pyright: ignore
+        (lambda: pooled(CACHE), r"shard 0 is a tuple of 2: pass the moments of its cache, .*cache\.moments"),  # pyright: ignore
+        (lambda: pooled((np.zeros(3), np.ones(3), 4)), r"shard 0 is a tuple of 3: pass .*Moments\(mean, var, count\)"),  # pyright: ignore
+        (lambda: pooled(Moments(np.zeros(3), np.ones(3), 4.5)), r"shard 0 has count 4\.5: give the number of values"),  # pyright: ignore
+        (lambda: pooled(Moments(MASKED, np.ones(3), 4)), r"mean of shape \(3,\) is a masked array"),
+        (lambda: pooled(Moments(np.zeros(3), -np.ones(3), 4)), r"smallest value of var is -1, but a mean of squares"),
+        (lambda: RunningStats.start(3).update(CACHE[1]), r"moments is a Cache: pass its moments, cache\.moments"),  # pyright: ignore
+        (lambda: RunningStats.start(3).update(CACHE), r"moments is a tuple of 2: pass the moments of its cache"),  # pyright: ignore
+        (lambda: RunningStats.start(3).update([GOOD]), r"moments is a list of 1: pass Moments one by one"),  # pyright: ignore
+        (lambda: RunningStats.start(3).update(np.eye(3)), r"moments is an array of shape \(3, 3\): pass what a norm"),  # pyright: ignore
+        (lambda: RunningStats.start(3).update(None), r"moments is None: pass what a norm cached"),  # pyright: ignore
+        (
+            lambda: RunningStats.start(3).update(layer_norm(np.eye(4, 3), np.ones(3), np.zeros(3))[1].moments),
+            r"mean has shape \(4,\), but the statistics have 3 channels",
+        ),
+        (lambda: RunningStats.start(3).update(Moments(np.zeros(3), -np.ones(3), 4)), r"smallest value of var is -1"),
+        (lambda: RunningStats(MASKED, np.ones(3)), r"mean of shape \(3,\) is a masked array.*\.filled\(value\)"),
+        (lambda: RunningStats(np.zeros(3), -0.1 * np.ones(3)), r"smallest value of var is -0\.1"),
+        (lambda: RunningStats(np.zeros(3, int), np.ones(3)), r"mean of shape \(3,\) holds int64: convert it to float"),
+        (lambda: RunningStats.start(3, dtype=int), r"mean of shape \(3,\) holds int64: convert it to float"),
+        (lambda: RunningStats(None, np.ones(3)), "mean is None: pass an array"),
+    ],
+)
+def test_natural_slips_have_their_sentence(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_rejects_moments_of_the_wrong_shape():
@@ -265,6 +407,22 @@ def test_pooled_rejects():
         ({"x": np.zeros((4, 3), dtype=int)}, r"x of shape \(4, 3\) holds int64: convert it to float"),
         ({"gamma": np.ones(2)}, r"gamma has shape \(2,\).*3 channels: shape \(3,\)"),
         ({"beta": np.ones((3, 1))}, r"beta has shape \(3, 1\).*3 channels: shape \(3,\)"),
+        ({"x": np.ma.masked_array(np.zeros((4, 3)), np.eye(4, 3) > 0)}, r"x of shape \(4, 3\) is a masked array"),
+        ({"gamma": MASKED}, r"gamma of shape \(3,\) is a masked array"),
+        ({"gamma": None}, r"gamma is None: pass an array \(ones change nothing\)"),
+        ({"beta": 1j * np.ones(3)}, r"beta of shape \(3,\) holds complex128"),
+        ({"eps": -1e-5}, "eps is -1e-05, but it keeps a root away from zero: pass 0 or a small positive number"),
+        ({"eps": None}, "eps is None, but"),
+        ({"eps": "1e-5"}, "eps is '1e-5', but"),
+        ({"eps": True}, "eps is True, but"),
+        ({"eps": np.full(3, 1e-5)}, r"eps is an array of shape \(3,\), but"),
+        ({"eps": torch.tensor(1e-5)}, r"eps is a tensor of shape \(\), but"),
+        ({"stats": (np.zeros(3), np.ones(3))}, r"stats is a tuple of 2: pass running statistics, RunningStats\(mean"),
+        (
+            {"x": np.zeros((8, 5, 5, 3))},
+            r"5 channels on axis 1.*Channels are axis 1: if yours are the last, pass np\.moveaxis\(x, -1, 1\)",
+        ),
+        ({"x": torch.zeros((8, 5, 3))}, r"if yours are the last, pass x\.movedim\(-1, 1\).* by y\.movedim\(1, -1\)"),
     ],
 )
 def test_inference_rejects(change, message):
@@ -283,6 +441,14 @@ def test_inference_rejects(change, message):
         ({"bias": np.zeros(5)}, r"bias has shape \(5,\).*3 channels"),
         ({"gamma": np.ones(1)}, r"gamma has shape \(1,\).*3 channels"),
         ({"beta": np.ones(1)}, r"beta has shape \(1,\).*3 channels"),
+        ({"weight": np.ma.masked_array(np.ones((3, 2)), np.eye(3, 2) > 0)}, r"weight of shape \(3, 2\) is a masked"),
+        ({"bias": MASKED}, r"bias of shape \(3,\) is a masked array"),
+        ({"bias": ["a"] * 3}, r"bias of shape \(3,\) holds <U1"),
+        ({"eps": -1e-5}, "eps is -1e-05, but it keeps a root away from zero"),
+        ({"eps": np.full(3, 1e-5)}, r"eps is an array of shape \(3,\), but"),
+        ({"stats": None}, "stats is None: pass running statistics"),
+        ({"weight": np.zeros((2, 2, 5, 3))}, r"Channels are axis 0: if yours .* pass np\.moveaxis\(weight, -1, 0\)"),
+        ({"weight": np.zeros((5, 3))}, r"if yours are the last, pass np\.moveaxis\(weight, -1, 0\)"),
     ],
 )
 def test_fold_rejects(change, message):

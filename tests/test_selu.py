@@ -72,6 +72,49 @@ def test_the_dtype_and_the_argument_stay(function):
     assert np.isfinite(function(np.array([1e4]))).all()
 
 
+@pytest.mark.parametrize("library", [np.array, torch.tensor])
+def test_near_zero_no_digit_is_lost(library):
+    x = -np.geomspace(1e-300, 1.0, 61)
+    np.testing.assert_allclose(np.asarray(selu(library(x))), LAMBDA * ALPHA * np.expm1(x), rtol=1e-15)
+    small = x[:-8]  # here expm1(x) is x + x ** 2 / 2
+    np.testing.assert_allclose(np.asarray(selu(library(small))), LAMBDA * ALPHA * (small + small**2 / 2), rtol=1e-2)
+    np.testing.assert_allclose(np.asarray(selu(library(x[:20]))) / x[:20], LAMBDA * ALPHA, rtol=1e-12)
+
+
+def test_far_out_there_are_bounds_and_gradients_without_nan():
+    far = [np.inf, 1e308, 800.0, -800.0, -1e308, -np.inf]
+    bounds = [np.inf, 1e308 * LAMBDA, 800 * LAMBDA, *[-ALPHA * LAMBDA] * 3]
+    np.testing.assert_allclose(selu(np.array(far)), bounds, rtol=1e-15)
+    np.testing.assert_allclose(derivative(np.array(far)), [LAMBDA] * 3 + [0] * 3, atol=1e-300)
+    x = torch.tensor(far, dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(selu(x).sum(), x)
+    np.testing.assert_allclose(grad, [LAMBDA] * 3 + [0] * 3, atol=1e-300)
+    x = torch.tensor([0.0, -0.0, np.nan], requires_grad=True)
+    (grad,) = torch.autograd.grad(selu(x).sum(), x)
+    np.testing.assert_allclose(grad[:2], LAMBDA * ALPHA, rtol=1e-6)  # from below, as PyTorch has it
+    assert grad[2].isnan()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("function", [selu, derivative, lambda x: alpha_dropout(x, x > 0, 0.7)])
+def test_half_precision_is_rounded_once(function, dtype: str):
+    half = torch.tensor(draw(400)).to(getattr(torch, dtype))
+    last, want = torch.finfo(half.dtype).eps, function(half.double()).numpy()
+    assert function(half).dtype == half.dtype
+    np.testing.assert_allclose(function(half).double(), want, rtol=0.51 * last, atol=1e-6)
+    if dtype == "float16":
+        y = function(half.numpy())
+        assert y.dtype == np.float16
+        np.testing.assert_allclose(y.astype(float), want, rtol=0.51 * last, atol=1e-6)
+
+
+def test_byte_order_does_not_matter_and_numbers_and_lists_are_arrays():
+    x = draw(9)
+    np.testing.assert_array_equal(selu(x.astype(">f8")), selu(x))
+    np.testing.assert_array_equal(selu(x.tolist()), selu(x))
+    assert selu(-0.5) == selu(np.array([-0.5]))[0]
+
+
 # Moments
 
 
@@ -180,15 +223,34 @@ def test_whole_numbers_are_a_clear_error(function):
         function(np.arange(3))
 
 
+@pytest.mark.parametrize("function", [selu, derivative, lambda x: alpha_dropout(x, np.ones(3, bool), 0.5)])
+def test_other_input_is_answered_in_the_words_of_the_norms(function):
+    with pytest.raises(ValueError, match=r"x of shape \(3,\) is a masked array.*\.filled\(value\)"):
+        function(np.ma.masked_array(np.ones(3), [True, False, False]))
+    with pytest.raises(ValueError, match=r"x of shape \(3,\) holds complex128: give its real and its imaginary part"):
+        function(np.ones(3) * 1j)
+    with pytest.raises(ValueError, match="x is None: pass an array"):
+        function(None)
+
+
+def test_what_is_kept_is_true_or_false():
+    with pytest.raises(ValueError, match=r"kept holds other values than 0 and 1: draw it, .* < 0\.5"):
+        alpha_dropout(np.ones(3), np.array([0.2, 0.7, 1.0]), 0.5)
+    with pytest.raises(ValueError, match=r"kept of shape \(3,\) is a masked array"):
+        alpha_dropout(np.ones(3), np.ma.masked_array(np.ones(3), [True, False, False]), 0.5)
+    with pytest.raises(ValueError, match=r"mean of shape \(3,\) is a masked array"):
+        moments(np.ma.masked_array(np.ones(3), [True, False, False]), 1.0)
+
+
 @pytest.mark.parametrize(("mean", "var"), [(0, 0), (0, -1.0), (np.nan, 1), (0, np.inf), ([0, 1], [1, 0])])
 def test_what_is_no_gaussian_is_a_clear_error(mean, var):
     with pytest.raises(ValueError, match="the variance above 0"):
         moments(mean, var)
 
 
-@pytest.mark.parametrize("keep_prob", [0.0, -0.1, 1.1, np.nan])
+@pytest.mark.parametrize("keep_prob", [0.0, -0.1, 1.1, np.nan, "0.5", None])
 def test_what_is_no_share_is_a_clear_error(keep_prob: float):
-    with pytest.raises(ValueError, match=f"keep_prob is {keep_prob}"):
+    with pytest.raises(ValueError, match=f"keep_prob is {keep_prob!r}"):
         alpha_dropout(np.ones(3), np.ones(3, bool), keep_prob)
 
 

@@ -103,3 +103,18 @@ def test_what_are_no_rows_is_a_clear_error(function, bad: np.ndarray):
 def test_too_few_folds_or_rows_are_a_clear_error(folds: int, rows: int):
     with pytest.raises(ValueError, match=f"{folds} folds"):
         domain_auc(normal(rows, 2), normal(8, 2), folds)
+
+
+def test_masked_and_complex_inputs_are_refused():
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    masked = np.ma.masked_array(x, x > 1)
+    for call in (
+        lambda a: gaussian_ratio(a, 1.0),
+        lambda a: density_ratio(a, x),
+        lambda a: domain_auc(a, x),
+        lambda a: effective_sample_size(a[:, 0]),
+    ):
+        with pytest.raises(ValueError, match=r"of shape \(20.*\) is a masked array"):
+            call(masked)
+        with pytest.raises(ValueError, match=r"of shape \(20.*\) holds complex128"):
+            call(x * 1j)

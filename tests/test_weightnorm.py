@@ -1,5 +1,7 @@
 """Weight norm against PyTorch, finite differences and its own geometry."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -111,6 +113,71 @@ def test_the_dtype_stays():
     assert {w.dtype, *(a.dtype for a in weight_norm_backward(dw, cache))} == {np.dtype(np.float32)}
 
 
+def in_dtype(a: np.ndarray, dtype: Any) -> Any:
+    """An array or tensor of the dtype."""
+    return torch.tensor(a).to(dtype) if isinstance(dtype, torch.dtype) else a.astype(dtype)
+
+
+def in_float64(a: Any) -> np.ndarray:
+    return a.double().numpy() if isinstance(a, torch.Tensor) else a.astype(float)
+
+
+@both
+@pytest.mark.parametrize(
+    ("dtype", "length"),
+    [
+        *((np.float64, size) for size in (1e-300, 1e-200, 1e200, 1e306)),
+        *((np.float32, size) for size in (1e-36, 1e-25, 1e25, 1e36)),
+        *((np.float16, size) for size in (2e-3, 1.0, 3e3)),
+        *((torch.float32, size) for size in (1e-36, 1e36)),
+        *((torch.bfloat16, size) for size in (1e-36, 1.0, 1e36)),
+        *((torch.float16, size) for size in (2e-3, 3e3)),
+    ],
+)
+def test_rows_may_be_as_short_and_as_long_as_the_dtype_allows(centred: bool, dtype, length: float):
+    arrays = draw((5, 700))
+    info: Any = torch.finfo(dtype) if isinstance(dtype, torch.dtype) else np.finfo(dtype)
+    v, g, dw = (in_dtype(a, dtype) for a in (length * arrays[0], *arrays[1:]))
+    exact, last = [in_float64(a) for a in (v, g, dw)], float(info.eps)
+    w, cache = weight_norm(v, g, centred)
+    assert (type(w), w.dtype) == (type(v), v.dtype)
+    exact[0] = exact[0] / length  # w does not depend on it, and dv is divided by it
+    want, want_cache = weight_norm(exact[0], exact[1], centred)
+    grads, want_grads = weight_norm_backward(dw, cache), weight_norm_backward(exact[2], want_cache)
+    for name, got, expected in (("w", w, want), ("dg", grads.dg, want_grads.dg)):
+        assert got.dtype == v.dtype
+        got = in_float64(got)
+        np.testing.assert_allclose(got, expected, rtol=4 * last, atol=20 * last * np.abs(expected).max(), err_msg=name)
+    if length > 1e-30:  # else dv is beyond the dtype
+        scaled = want_grads.dv / length
+        atol = 20 * last * np.abs(scaled).max() + float(info.tiny)
+        np.testing.assert_allclose(in_float64(grads.dv), scaled, rtol=4 * last, atol=atol)
+
+
+def test_a_row_is_scaled_by_a_power_of_two_and_so_exactly():
+    v, g, dw = draw((5, 7))
+    (w, cache), (other, other_cache) = weight_norm(v, g), weight_norm(2.0**-700 * v, g)
+    np.testing.assert_array_equal(w, other)
+    dv, other_dv = (weight_norm_backward(dw, c).dv for c in (cache, other_cache))
+    np.testing.assert_array_equal(dv, 2.0**-700 * other_dv)
+    np.testing.assert_allclose(cache.moments.var, (v**2).mean(1), rtol=1e-12)
+
+
+@both
+def test_second_derivatives_are_right(centred: bool):
+    leaves = [torch.tensor(a, requires_grad=True) for a in draw((3, 4))[:2]]
+    assert torch.autograd.gradgradcheck(lambda v, g: weight_norm(v, g, centred)[0], leaves)
+
+
+def test_an_array_beside_a_tensor_is_converted_and_byte_order_does_not_matter():
+    v, g, _ = draw((5, 7))
+    want = weight_norm(v, g)[0]
+    np.testing.assert_allclose(weight_norm(torch.tensor(v), g)[0], want, rtol=1e-12)
+    np.testing.assert_array_equal(weight_norm(v, torch.tensor(g))[0], want)
+    np.testing.assert_array_equal(weight_norm(v.astype(">f8"), g.astype(">f8"))[0], want)
+    np.testing.assert_allclose(weight_norm(v.tolist(), [1, 2, 3, 4, 5])[0][4], 5 * v[4] / np.linalg.norm(v[4]))
+
+
 def with_row(value: float) -> np.ndarray:
     v = draw((5, 7))[0]
     v[2] = value
@@ -126,6 +193,12 @@ def with_row(value: float) -> np.ndarray:
         (lambda: weight_norm(np.ones((4, 3), int), np.ones(4)), ["int64", "convert"]),
         (lambda: weight_norm(with_row(0), np.ones(5)), [r"row 2 of v \(5, 7\) is zero", "draw"]),
         (lambda: weight_norm(with_row(4), np.ones(5), centred=True), [r"row 2 of v \(5, 7\) is constant", "draw"]),
+        (lambda: weight_norm(np.ma.masked_array(with_row(1), with_row(1) > 2), np.ones(5)), [r"v of shape", "masked"]),
+        (lambda: weight_norm(with_row(1), np.ma.masked_array(np.ones(5), np.arange(5) > 3)), [r"g of shape", "masked"]),
+        (lambda: weight_norm(with_row(1), None), ["g is None: pass an array"]),
+        (lambda: weight_norm(with_row(1), 1j * np.ones(5)), [r"g of shape \(5,\) holds complex128"]),
+        (lambda: weight_norm(with_row(1), torch.ones(5).requires_grad_()), ["g is a tensor that autograd follows"]),
+        (lambda: weight_norm_backward(with_row(1), weight_norm(with_row(1), np.ones(5))), ["cache is a tuple of 2"]),  # pyright: ignore
         (lambda: weight_norm_backward(np.ones((5, 6)), weight_norm(with_row(4), np.ones(5))[1]), [r"\(5, 6\)"]),
     ],
 )

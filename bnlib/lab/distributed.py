@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.autograd.function import once_differentiable
 
+from bnlib._array import cast, widened
 from bnlib.lab.bridge import normalized
 from bnlib.norms import (
     Cache,
@@ -36,6 +36,8 @@ from bnlib.norms import (
     centre,
     check_count,
     checked,
+    cotangent,
+    if_last,
     scale,
 )
 from bnlib.running import RunningStats, batch_norm_inference, pooled
@@ -46,14 +48,19 @@ Group = dist.ProcessGroup  # quoted in unions: the site is built without torch, 
 
 
 class _Synchronized(torch.autograd.Function):
-    """The halves of bnlib's forward and backward pass, with the ranks' exchange between them."""
+    """The halves of bnlib's forward and backward pass, with the ranks' exchange between them.
+
+    It cannot be differentiated twice: what forward saves are constants to autograd, and for a second derivative the
+    ranks would have to exchange sums once more, all of them in one order. So backward raises where its result is to be
+    differentiated. (``once_differentiable`` is not enough: its error comes only if autograd walks back through this
+    node, and where a weight is reached on another way too, the second derivative lacks a part in silence.)
+    """
 
     @staticmethod
     def forward(
         x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: float, group: "Group | None"
     ) -> tuple[Any, ...]:
-        x, gamma, beta = checked(x, gamma, beta, layout, eps)
-        shape, view = tuple(x.shape), x.reshape(layout.view)
+        shape, view = tuple(x.shape), widened(x).reshape(layout.view)
         ones = [1 if axis in layout.axes else n for axis, n in enumerate(layout.view)]
         if layout.count:
             centred, rough, rest, var = centre(view, layout)
@@ -63,10 +70,10 @@ class _Synchronized(torch.autograd.Function):
 
         moments = _pooled_over_ranks(Moments(mean.reshape(layout.kept), var.reshape(layout.kept), layout.count), group)
         check_count(shape, moments.count)
-        centred += (mean - moments.mean.reshape(ones)).to(x.dtype)  # x - mean of all
-        mean, var = moments.mean.to(x.dtype), moments.var.to(x.dtype)
+        centred += (mean - moments.mean.reshape(ones)).to(view.dtype)  # x - mean of all
+        mean, var = moments.mean.to(view.dtype), moments.var.to(view.dtype)
         y, xhat, rstd = scale(centred, var.reshape(ones), gamma, beta, layout, eps)
-        return y.reshape(shape), xhat, rstd, mean, var, moments.count
+        return cast(y.reshape(shape), x.dtype), xhat, rstd, mean, var, moments.count
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
@@ -74,13 +81,18 @@ class _Synchronized(torch.autograd.Function):
         y, xhat, rstd, mean, var, ctx.count = output
         ctx.mark_non_differentiable(xhat, rstd, mean, var)
         ctx.save_for_backward(xhat, rstd, gamma, mean, var)
-        ctx.shape = tuple(y.shape)
+        ctx.shape, ctx.dtype = tuple(y.shape), y.dtype
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Any, ...]:  # type: ignore[override]
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError(
+                "synchronized statistics cannot be differentiated twice, since the ranks would exchange sums again: "
+                "leave out create_graph=True, or use bnlib.lab.bridge.normalized in one process"
+            )
         xhat, rstd, gamma, mean, var = ctx.saved_tensors
-        cache = Cache(xhat, rstd, gamma.to(xhat.dtype), ctx.layout, Moments(mean, var, ctx.count), ctx.shape)
+        cache = Cache(xhat, rstd, gamma, ctx.layout, Moments(mean, var, ctx.count), ctx.shape, ctx.dtype)
+        dy = cotangent(dy, cache)
         dgamma, dbeta, *sums = backward_sums(dy, cache)
         dx = None
         if ctx.needs_input_grad[0]:
@@ -116,12 +128,13 @@ def synchronized(
     Forward, each rank sends the count, the mean and M2 = count * variance of its own values, which are pooled as in
     :cite:`chan1982updating`; backward, the sums of dxhat and of dxhat * xhat are added up over the ranks. The ranks may
     hold different numbers of examples, but of equally many channels. All ranks of the group must call it, and
-    differentiate through it, in the same order.
+    differentiate through it, in the same order. Half precision is summed in float32, the means in float64.
 
     Parameters
     ----------
     x : tensor of floats whose size is that of ``layout.view``: this rank's part
-    gamma, beta : tensors with as many values as ``layout.params``, equal in all ranks
+    gamma, beta : tensors with as many values as ``layout.params``, equal in all ranks; used in x's dtype, but float32
+        stays float32 beside an x of half precision
     layout : of this rank's part; its axes must hold the one along which the batch is divided
     eps : added to the variance
     group : the ranks that share statistics; None for all
@@ -136,7 +149,8 @@ def synchronized(
     Raises
     ------
     RuntimeError
-        If this process belongs to no process group.
+        If this process belongs to no process group; or if a gradient is differentiated once more, for which the ranks
+        would have to exchange sums again.
     ValueError
         As :func:`bnlib.norms.normalize`, but for the number of values, which counts over all ranks; in every rank, if
         one of them holds no values.
@@ -146,8 +160,9 @@ def synchronized(
             "this process belongs to no process group, so there is nobody to share statistics with: "
             "start the ranks with bnlib.lab.distributed.launch, or call torch.distributed.init_process_group first"
         )
+    x, gamma, beta, eps = checked(x, gamma, beta, layout, eps)
     y, xhat, rstd, mean, var, count = _Synchronized.apply(x, gamma, beta, layout, eps, group)
-    return y, Cache(xhat, rstd, gamma, layout, Moments(mean, var, count), tuple(x.shape))
+    return y, Cache(xhat, rstd, gamma, layout, Moments(mean, var, count), tuple(x.shape), x.dtype)
 
 
 class SyncBatchNorm(nn.Module):
@@ -173,6 +188,10 @@ class SyncBatchNorm(nn.Module):
         In training mode, if this process belongs to no process group.
     ValueError
         If x has another rank or number of channels, or is no tensor of floats; else as :func:`synchronized`.
+
+    Notes
+    -----
+    Running statistics of half precision (``.half()``) are updated in float32, and rounded when they are stored.
     """
 
     weight: Tensor
@@ -191,10 +210,13 @@ class SyncBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x, and in training mode update the buffers."""
+        if not isinstance(x, Tensor):
+            raise ValueError(f"x is a {type(x).__name__}: pass a tensor")
         if x.dim() not in (2, 3, 4) or x.shape[1] != self.channels:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, but this layer has {self.channels} channels: "
                 f"(N, {self.channels}), (N, {self.channels}, L) or (N, {self.channels}, H, W) is needed"
+                f"{if_last('x', x, self.channels)}"
             )
         steps = int(self.num_batches_tracked) if self.momentum is None else 0  # else it would only wait for a GPU
         stats = RunningStats(self.running_mean, self.running_var, steps, self.momentum)

@@ -120,11 +120,14 @@ def errors(rank: int) -> dict[str, str]:
     tries = {
         "channels": lambda: norm(torch.randn(5, 4)),
         "axes": lambda: norm(torch.randn(3)),
+        "last": lambda: norm(torch.randn(5, 4, 4, 3)),
+        "array": lambda: norm(x.detach().numpy()),
         "integers": lambda: norm(torch.ones(5, 3, dtype=torch.int64)),
         "gamma": lambda: synchronized(torch.randn(5, 3), torch.ones(4), zero, batch_layout((5, 3))),
         "eps": lambda: synchronized(torch.randn(5, 3), one, zero, batch_layout((5, 3)), -1.0),
         "empty": lambda: norm(torch.randn(0 if rank == 1 else 5, 3)),
-        "twice": lambda: torch.autograd.grad(norm(x).square().sum(), x, create_graph=True)[0].sum().backward(),
+        "twice": lambda: torch.autograd.grad(norm(x).square().sum(), x, create_graph=True),
+        "linear twice": lambda: torch.autograd.grad(norm(x).sum(), norm.weight, create_graph=True),
     }
     said = {}
     for name, attempt in tries.items():

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -89,8 +91,8 @@ def test_signed_rank_interval_holds_the_shifts_that_the_test_does_not_reject(pai
         _, low, high, _ = signed_rank(a, b, confidence)
         width = high - low
         for bound, inwards in ((low, 1e-6 * width), (high, -1e-6 * width)):
-            inside, outside = (stats.wilcoxon(a - b - bound - s * inwards, method="exact") for s in (1, -1))
-            assert outside.pvalue <= 1 - confidence < inside.pvalue
+            tests: list[Any] = [stats.wilcoxon(a - b - bound - s * inwards, method="exact") for s in (1, -1)]
+            assert tests[1].pvalue <= 1 - confidence < tests[0].pvalue
 
 
 def test_signed_rank_stays_within_the_range_of_the_differences(pairs):

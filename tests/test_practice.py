@@ -438,9 +438,10 @@ def test_in_a_first_layer_averaged_means_are_right_and_averaged_variances_too_la
     for net in nets:
         net(x)  # exact statistics of these weights
         average.update_parameters(net)
-    mean, var = (a.clone() for a in running(average.module[1]))
+    [norm] = [layer for layer in average.modules() if isinstance(layer, nn.BatchNorm1d)]
+    mean, var = (a.clone() for a in running(norm))
     average.train()(x)
-    right_mean, right_var = running(average.module[1])
+    right_mean, right_var = running(norm)
     torch.testing.assert_close(mean, right_mean)
     assert (var / right_var).min() > 1.01
 
@@ -505,12 +506,13 @@ def test_statistics_of_process_0_overwrite_the_others(copied: bool | None):
 def wrapped_means(rank: int) -> dict[str, torch.Tensor]:
     """One process: the running mean of a norm right after it was wrapped, where the processes started differently."""
     found = {}
-    for argument in ("broadcast_buffers", "forward_sync_buffers"):
+    arguments: dict[str, Any] = {"broadcast_buffers": False, "forward_sync_buffers": False}
+    for argument, copied in arguments.items():
         layer = nn.BatchNorm1d(4).double()
         running(layer)[0].fill_(rank)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of the deprecated one
-            DistributedDataParallel(layer, **{argument: False})
+            DistributedDataParallel(layer, **{argument: copied})
         found[argument] = running(layer)[0].clone()
     return found
 

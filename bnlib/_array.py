@@ -86,7 +86,9 @@ def like(x: Array, name: str, a: Any) -> Array:
     if is_tensor(a) == is_tensor(x):
         return a
     if is_tensor(x):
-        return x.new_tensor(np.ascontiguousarray(a), dtype=x.dtype)
+        beside = x.new_empty(0)
+        beside = widened(beside) if a.dtype == np.float32 else beside
+        return beside.new_tensor(np.ascontiguousarray(a), dtype=beside.dtype)
     return _to_numpy(name, a)
 
 
@@ -166,4 +168,4 @@ def _to_numpy(name: str, a: Array) -> np.ndarray:
             f"{name} is a tensor that autograd follows, beside a NumPy array through which no gradient flows: "
             f"pass tensors only, or {name}.detach()"
         )
-    return a.cpu().double().numpy()
+    return (a.float() if "bfloat16" in str(a.dtype) else a).cpu().numpy()

@@ -38,6 +38,13 @@ def number(a: Any) -> float:
     return float(a) if type(a) is float or (isinstance(a, Real) and not isinstance(a, bool)) else math.nan
 
 
+def checked_eps(eps: float) -> float:
+    """Return eps as Python's own float, or a ValueError if it is no number, or negative or not finite."""
+    if not 0 <= number(eps) < math.inf:
+        raise ValueError(f"eps is {said(eps)}, but it keeps a root away from zero: pass 0 or a small positive number")
+    return number(eps)
+
+
 def as_array(name: str, a: Any) -> Array:
     """Tensors as they are, anything else (a list, a number) as a NumPy array in the machine's byte order.
 
@@ -86,7 +93,9 @@ def like(x: Array, name: str, a: Any) -> Array:
     if is_tensor(a) == is_tensor(x):
         return a
     if is_tensor(x):
-        return x.new_tensor(np.ascontiguousarray(a), dtype=x.dtype)
+        beside = x.new_empty(0)
+        beside = widened(beside) if a.dtype == np.float32 else beside
+        return beside.new_tensor(np.ascontiguousarray(a), dtype=beside.dtype)
     return _to_numpy(name, a)
 
 
@@ -110,6 +119,16 @@ def widened(x: Array) -> Array:
     if x.dtype.itemsize >= 4:
         return x
     return x.float() if is_tensor(x) else x.astype(np.float32)
+
+
+def if_last(name: str, x: Array, channels: int, axis: int = 1) -> str:
+    """What an error adds if there are as many channels as the last axis of x is long, where another holds them."""
+    shape = tuple(x.shape)
+    if len(shape) < axis + 2 or shape[-1] != channels or shape[axis] == channels:
+        return ""
+    move = "{}.movedim({}, {})" if is_tensor(x) else "np.moveaxis({}, {}, {})"
+    there, back = move.format(name, -1, axis), move.format("y" if name == "x" else name, axis, -1)
+    return f". Channels are axis {axis}: if yours are the last, pass {there}, and move the result back by {back}"
 
 
 def total(a: Array, axes: tuple[int, ...]) -> Array:
@@ -166,4 +185,4 @@ def _to_numpy(name: str, a: Array) -> np.ndarray:
             f"{name} is a tensor that autograd follows, beside a NumPy array through which no gradient flows: "
             f"pass tensors only, or {name}.detach()"
         )
-    return a.cpu().double().numpy()
+    return (a.float() if "bfloat16" in str(a.dtype) else a).cpu().numpy()

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnlib._array import as_array, is_tensor, number, reals, said
+from bnlib._array import as_array, float64, is_tensor, number, said
 
 
 class Check(NamedTuple):
@@ -65,8 +65,8 @@ def check_vjp(
     behind, _ = _pair(forward(*(arg - step * v for arg, v in zip(arrays, direction, strict=True))))
     numeric = float(np.sum(dy * (ahead - behind)) / (2 * step))
     returned = backward(dy, cache)
-    returned = (returned,) if isinstance(returned, np.ndarray) else tuple(returned)
-    grads = [reals(f"gradient {i}", g) for i, g in enumerate(returned)]
+    returned = returned if isinstance(returned, tuple | list) else (returned,)
+    grads = [float64(f"gradient {i}", g) for i, g in enumerate(returned)]
     shapes, needed = [g.shape for g in grads], [arg.shape for arg in arrays]
     if shapes != needed:
         raise ValueError(f"the gradients have shapes {shapes}, the arguments {needed}: return one gradient for each")

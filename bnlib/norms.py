@@ -15,10 +15,10 @@ from bnlib._array import (
     Array,
     as_array,
     cast,
+    checked_eps,
     floats,
+    if_last,
     inner,
-    is_tensor,
-    number,
     of_dtype,
     said,
     times,
@@ -339,7 +339,7 @@ def group_norm(x: Array, gamma: Array, beta: Array, groups: int, eps: float = 1e
     Raises ValueError if the groups do not divide the channels. See :func:`normalize` for the rest.
     """
     x = floats("x", x)
-    check_params(x, as_array("gamma", gamma), as_array("beta", beta), _channels(tuple(x.shape)))
+    _check_params(x, as_array("gamma", gamma), as_array("beta", beta), _channels(tuple(x.shape)))
     return normalize(x, gamma, beta, group_layout(tuple(x.shape), groups), eps)
 
 
@@ -373,18 +373,11 @@ def checked(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float) -> 
             f"x has shape {tuple(x.shape)}, but the layout is for {layout.view}: make it from this x's shape"
         )
     gamma, beta = of_dtype(x, "gamma", gamma), of_dtype(x, "beta", beta)
-    check_params(x, gamma, beta, math.prod(layout.params))
+    _check_params(x, gamma, beta, math.prod(layout.params))
     return x, gamma, beta, eps
 
 
-def checked_eps(eps: float) -> float:
-    """Return eps as Python's own float, or a ValueError if it is no number, or negative or not finite."""
-    if not 0 <= number(eps) < math.inf:
-        raise ValueError(f"eps is {said(eps)}, but it keeps a root away from zero: pass 0 or a small positive number")
-    return number(eps)
-
-
-def check_params(x: Array, gamma: Array, beta: Array, values: int) -> None:
+def _check_params(x: Array, gamma: Array, beta: Array, values: int) -> None:
     """Raise a ValueError if gamma and beta do not hold so many values, in one shape."""
     for name, given in (("gamma", gamma), ("beta", beta)):
         if math.prod(given.shape) != values or given.shape != gamma.shape:
@@ -392,16 +385,6 @@ def check_params(x: Array, gamma: Array, beta: Array, values: int) -> None:
                 f"{name} has shape {tuple(given.shape)}, but x of shape {tuple(x.shape)} needs "
                 f"{values} values, in the same shape for gamma and beta{if_last('x', x, math.prod(given.shape))}"
             )
-
-
-def if_last(name: str, x: Array, channels: int, axis: int = 1) -> str:
-    """What an error adds if there are as many channels as the last axis of x is long, where another holds them."""
-    shape = tuple(x.shape)
-    if len(shape) < axis + 2 or shape[-1] != channels or shape[axis] == channels:
-        return ""
-    move = "{}.movedim({}, {})" if is_tensor(x) else "np.moveaxis({}, {}, {})"
-    there, back = move.format(name, -1, axis), move.format("y" if name == "x" else name, axis, -1)
-    return f". Channels are axis {axis}: if yours are the last, pass {there}, and move the result back by {back}"
 
 
 def check_count(shape: tuple[int, ...], count: int, least: int = 2) -> None:

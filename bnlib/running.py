@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from bnlib._array import Array, cast, floats, like, number, of_dtype, reals, said, widened
-from bnlib.norms import Cache, Moments, checked_eps, if_last
+from bnlib._array import Array, cast, checked_eps, floats, if_last, like, number, of_dtype, reals, said, widened
+from bnlib.norms import Cache, Moments
 
 
 @dataclass(frozen=True, eq=False)

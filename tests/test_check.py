@@ -148,6 +148,7 @@ SQUARE = (lambda x: (x**2, x)), (lambda dy, x: (2 * x * dy,))
         ((ROWS,), {"forward": lambda x: ((x**2).astype(np.float32), x)}, "y of forward has dtype float32"),
         ((ROWS,), {"forward": lambda x: (np.ma.masked_array(x, x > 1), x)}, "y of forward of shape .* is a masked"),
         ((ROWS,), {"backward": lambda dy, x: (np.ma.masked_array(x, x > 1),)}, "gradient 0 of shape .* is a masked"),
+        ((ROWS,), {"backward": lambda dy, x: None}, "gradient 0 is None"),
         ((ROWS,), {"backward": lambda dy, x: (2j * x * dy,)}, "gradient 0 of shape .* holds complex128"),
     ],
 )

@@ -329,6 +329,11 @@ def test_an_array_beside_a_tensor_and_a_tensor_beside_an_array_are_converted():
     dx = normalize_backward(torch.tensor(dy), cache).dx
     assert isinstance(dx, np.ndarray)
     np.testing.assert_array_equal(batch_norm(x, torch.tensor(gamma).bfloat16(), beta)[0].dtype, x.dtype)
+    gamma32, half = gamma.astype(np.float32), x.astype(np.float16)
+    grads = normalize_backward(dy, batch_norm(half, torch.tensor(gamma32), beta)[1])
+    assert (grads.dx.dtype, grads.dgamma.dtype) == (np.float16, np.float32)
+    grads = normalize_backward(dy, batch_norm(torch.tensor(half), gamma32, beta)[1])
+    assert (grads.dx.dtype, grads.dgamma.dtype) == (torch.float16, torch.float32)
 
 
 @pytest.mark.parametrize("norm", [layer_norm, rms_norm])

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from bnlib._array import cast, widened
+from bnlib._array import cast, if_last, widened
 from bnlib.lab.bridge import normalized
 from bnlib.norms import (
     Cache,
@@ -37,7 +37,6 @@ from bnlib.norms import (
     check_count,
     checked,
     cotangent,
-    if_last,
     scale,
 )
 from bnlib.running import RunningStats, batch_norm_inference, pooled

@@ -79,7 +79,7 @@ class Diagnosis:
 
     @property
     def arguments(self) -> Arguments:
-        """The arguments of the call, by name, copied: ``f(*diagnosis.arguments.values())`` makes it again."""
+        """Copies of the call's arguments, by name, with which ``f(*diagnosis.arguments.values())`` makes it again."""
         return copy.deepcopy(self.case.arguments)
 
     @property

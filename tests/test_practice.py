@@ -672,6 +672,14 @@ def test_effective_rate_is_largest_at_a_middling_rate(run: Run):
     assert found[1.0][0] < 1.2  # creeps
 
 
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_parameters_of_half_precision_round_the_batchs_statistics(half):
+    x = ((x_of(64, 12) - 3) / 2 + 100).to(half)  # standard deviation 1
+    right = nn.BatchNorm1d(12).double()(x.double())
+    errors = [(nn.BatchNorm1d(12).to(dtype)(x) - right).abs().max() for dtype in (half, torch.float32)]
+    assert errors[0] > 10 * errors[1]
+
+
 def test_bfloat16_rounds_weights_products_and_sum():
     def rounded(value: float) -> float:
         return torch.tensor(value, dtype=torch.float64).bfloat16().item()

@@ -98,10 +98,7 @@ def median_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> E
     _check_confidence(confidence)
     low, high = stats.quantile_test(a - b, p=0.5).confidence_interval(confidence)
     if np.isnan(low) or np.isnan(high):
-        raise ValueError(
-            f"confidence {confidence} is out of reach for the median of {a.size} seeds: "
-            "use more seeds or a lower confidence"
-        )
+        raise _out_of_reach(confidence, "median", a.size)
     return Effect(float(np.median(a - b)), float(low), float(high), a.size)
 
 
@@ -132,10 +129,7 @@ def signed_rank(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Effect:
         chance = (np.pad(chance, (0, rank)) + np.pad(chance, (rank, 0))) / 2
     outside = int(np.searchsorted(np.cumsum(chance), (1 - confidence) / 2, side="right"))
     if outside == 0:
-        raise ValueError(
-            f"confidence {confidence} is out of reach for the signed ranks of {n} seeds: "
-            "use more seeds or a lower confidence"
-        )
+        raise _out_of_reach(confidence, "signed ranks", n)
     return Effect(float(np.median(walsh)), float(walsh[outside - 1]), float(walsh[-outside]), n)
 
 
@@ -153,6 +147,12 @@ def _t_interval(values: np.ndarray, confidence: float) -> Effect:
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
+
+
+def _out_of_reach(confidence: float, of: str, n: int) -> ValueError:
+    return ValueError(
+        f"confidence {confidence} is out of reach for the {of} of {n} seeds: use more seeds or a lower confidence"
+    )
 
 
 def _per_seed(**samples: ArrayLike) -> list[np.ndarray]:

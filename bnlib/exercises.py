@@ -10,6 +10,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -147,7 +148,7 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     Exception
         What the function itself raises, with a note of the arguments' shapes.
     """
-    if name not in EXERCISES:
+    if not isinstance(name, str) or name not in EXERCISES:
         raise ValueError(f"there is no exercise {name!r}: choose one of {sorted(EXERCISES)}")
     if not callable(function):
         raise ValueError(f"a {type(function).__name__} is not a function: pass the function itself, do not call it")
@@ -207,7 +208,8 @@ def _call(function: Callable[..., Any], arguments: Arguments, expected: Outputs)
     """The function's outputs as arrays, beside what is expected."""
     passed = copy.deepcopy(arguments)
     try:
-        result = function(*passed.values())
+        with np.errstate(all="ignore"):  # what is no number is said in words
+            result = function(*passed.values())
     except Exception as error:
         error.add_note(f"check called the function with {_shapes(arguments)}.")
         raise
@@ -222,11 +224,13 @@ def _call(function: Callable[..., Any], arguments: Arguments, expected: Outputs)
     given = {}
     for name, value in zip(expected, values, strict=True):
         array = _as_array(value)
+        if any(map(np.ma.is_masked, value if isinstance(value, list) else [value])):
+            raise _UnusableError(f"{name} is masked, and what is masked is no number: return an array without.", case)
         if array.dtype.kind not in "fiu":
             what = f"{name} is a {type(value).__name__} that does not hold real numbers"
             raise _UnusableError(f"{what}: return an array.", case)
-        # A list has no dtype that could be wrong: it gets that of the arguments.
-        given[name] = array if hasattr(value, "dtype") else array.astype(dtype)
+        # A list, or an array of objects, has no dtype that could be wrong: it gets that of the arguments.
+        given[name] = array if str(getattr(value, "dtype", "object")) != "object" else array.astype(dtype)
     return _Call(case._replace(given=given), changed)
 
 
@@ -268,13 +272,12 @@ def _call_in_single(function: Callable[..., Any], exercise: Exercise, around: fl
     arguments = {n: a.astype(np.float32) if isinstance(a, np.ndarray) else a for n, a in draw.items()}
     exact = {n: a.astype(np.float64) if isinstance(a, np.ndarray) else a for n, a in arguments.items()}
     expected = exercise.run(draws=[exact])[0]
-    with np.errstate(all="ignore"):  # what overflows here is said in words
-        try:
-            return _call(function, arguments, expected).case, None
-        except _UnusableError:
-            raise
-        except Exception as error:
-            return Case(arguments, expected, {}), error
+    try:
+        return _call(function, arguments, expected).case, None
+    except _UnusableError:
+        raise
+    except Exception as error:
+        return Case(arguments, expected, {}), error
 
 
 def _lost(exercise: Exercise, case: Case, name: str) -> bool:
@@ -298,12 +301,15 @@ def _as_array(value: Any) -> np.ndarray:
     def plain(value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [plain(v) for v in value]
-        return value.detach() if hasattr(value, "detach") else value
+        value = value.detach() if hasattr(value, "detach") else value
+        return value.float() if str(getattr(value, "dtype", "")) == "torch.bfloat16" else value
 
     try:
         array = np.asarray(plain(value))
     except (TypeError, ValueError):  # such as rows of different lengths
         return np.asarray(None)
+    if array.dtype == object and all(isinstance(v, Real) and not isinstance(v, bool) for v in array.flat):
+        return array.astype(float)
     if array.dtype.kind == "c" and abs(np.imag(array)).max() <= DOUBLE**2 * abs(np.real(array)).max():
         return np.real(array)
     return array
@@ -337,14 +343,20 @@ def _agree(given: list[Outputs], made: list[Outputs], names: Iterable[str], tole
 def _explain(
     exercise: Exercise, given: list[Outputs], reference: list[Outputs], right: list[str], wrong: list[str]
 ) -> list[_Finding]:
-    """The mistakes that give all outputs; failing that, those of each wrong output, or where it first differs."""
+    """The outputs' order, or the mistakes that give all outputs, or those of each wrong one, or where it differs."""
 
     def fit(names: Iterable[str]) -> Iterator[tuple[Mistake, ...]]:
         return (mistakes for mistakes, made in exercise.candidates if _fits(exercise, given, mistakes, names, made))
 
+    if _in_another_order(exercise, given, reference):
+        order = ", ".join(exercise.outputs)
+        return [_Finding(f"The outputs are right, but in another order: return {order}.")]
     for mistakes in fit(exercise.outputs):
         return [_Finding(m.seen, m.remedy) for m in mistakes]
-    fits = {name: list(fit([name])) for name in wrong}
+    fits = {
+        name: [mistakes for mistakes in fit([name]) if _agree(exercise.run(*mistakes), reference, right, DOUBLE)]
+        for name in wrong
+    }  # what is right stays right
     if joint := _jointly(exercise, given, list(fits.values())):
         return [_Finding(m.seen, m.remedy) for m in joint]
     found: list[Mistake] = []
@@ -356,6 +368,15 @@ def _explain(
     found += itertools.chain(*blind.values(), *further.values())
     findings = [_first_difference(name, exercise, given, reference) for name in unknown if name not in further]
     return [*(_Finding(m.seen, m.remedy) for m in _once(found)), *findings]
+
+
+def _in_another_order(exercise: Exercise, given: list[Outputs], reference: list[Outputs]) -> bool:
+    orders = itertools.permutations(exercise.outputs)
+    next(orders)  # as they are
+    return any(
+        _agree([dict(zip(order, g.values(), strict=True)) for g in given], reference, exercise.outputs)
+        for order in orders
+    )
 
 
 def _jointly(exercise: Exercise, given: list[Outputs], fits: list[list[tuple[Mistake, ...]]]) -> tuple[Mistake, ...]:

@@ -164,7 +164,8 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     coarse = [n for n in exercise.outputs if n not in right and _agree(given, reference, [n], SINGLE)]
     wrong = [n for n in exercise.outputs if n not in right + coarse]
 
-    faults = _explain(exercise, given, reference, right + coarse, wrong) if wrong else []
+    moved = bool(wrong) and _in_another_order(exercise, given, reference)
+    faults = _explain(exercise, given, reference, right + coarse, wrong) if wrong and not moved else []
     faults += _on_precision(coarse, given[0])
     faults += in_single.faults
     faults += [
@@ -176,6 +177,8 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     case = calls[0].case
     if bad := [n for n in exercise.outputs if n not in right]:
         summary = f"{_are(right)} right, {_are(bad)} not." if right else f"{_are(bad)} not right."
+        if moved:
+            summary = f"The outputs are right, but in another order: return {', '.join(exercise.outputs)}."
         case = next(
             c.case for c, g in zip(calls, given, strict=True) if not _agree([g], [c.case.expected], bad, DOUBLE)
         )
@@ -188,7 +191,7 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
         summary = f"Right: {_and(right)} {'agrees' if len(right) == 1 else 'agree'} with the reference."
     findings = _once([*faults, *remarks])
     remedies = _once(finding.remedy for finding in findings if finding.remedy)
-    return Diagnosis(not faults, (summary, *(finding.seen for finding in findings)), tuple(remedies), case)
+    return Diagnosis(not faults and not bad, (summary, *(finding.seen for finding in findings)), tuple(remedies), case)
 
 
 class _Call(NamedTuple):
@@ -229,8 +232,9 @@ def _call(function: Callable[..., Any], arguments: Arguments, expected: Outputs)
         if array.dtype.kind not in "fiu":
             what = f"{name} is a {type(value).__name__} that does not hold real numbers"
             raise _UnusableError(f"{what}: return an array.", case)
-        # A list, or an array of objects, has no dtype that could be wrong: it gets that of the arguments.
-        given[name] = array if str(getattr(value, "dtype", "object")) != "object" else array.astype(dtype)
+        # A list has no dtype that could be wrong: it gets that of the arguments, as what NumPy has no dtype for.
+        bare = str(getattr(value, "dtype", "object")) in ("object", "torch.bfloat16")
+        given[name] = array.astype(dtype) if bare else array
     return _Call(case._replace(given=given), changed)
 
 
@@ -343,14 +347,11 @@ def _agree(given: list[Outputs], made: list[Outputs], names: Iterable[str], tole
 def _explain(
     exercise: Exercise, given: list[Outputs], reference: list[Outputs], right: list[str], wrong: list[str]
 ) -> list[_Finding]:
-    """The outputs' order, or the mistakes that give all outputs, or those of each wrong one, or where it differs."""
+    """The mistakes that give all outputs; failing that, those of each wrong output, or where it first differs."""
 
     def fit(names: Iterable[str]) -> Iterator[tuple[Mistake, ...]]:
         return (mistakes for mistakes, made in exercise.candidates if _fits(exercise, given, mistakes, names, made))
 
-    if _in_another_order(exercise, given, reference):
-        order = ", ".join(exercise.outputs)
-        return [_Finding(f"The outputs are right, but in another order: return {order}.")]
     for mistakes in fit(exercise.outputs):
         return [_Finding(m.seen, m.remedy) for m in mistakes]
     fits = {

@@ -170,6 +170,7 @@ def _forward_mistakes(images: bool) -> tuple[Mistake, ...]:
             "eps is added to the quotient (x - mean) / np.sqrt(var). It belongs under the root.",
             "Divide by np.sqrt(var + eps).",
             xhat=lambda v: v.centred * v.var**-0.5 + v.eps,
+            rstd=STATISTICS["rstd"],  # another one would be hidden
         ),
         Mistake("gamma is forgotten.", "y is gamma * xhat + beta.", scale=lambda v: 1.0),
         Mistake("beta is forgotten.", "y is gamma * xhat + beta.", shift=lambda v: 0.0),

@@ -178,6 +178,7 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     if bad := [n for n in exercise.outputs if n not in right]:
         summary = f"{_are(right)} right, {_are(bad)} not." if right else f"{_are(bad)} not right."
         if moved:
+            remarks = []  # they would name the wrong ones
             summary = f"The outputs are right, but in another order: return {', '.join(exercise.outputs)}."
         case = next(
             c.case for c, g in zip(calls, given, strict=True) if not _agree([g], [c.case.expected], bad, DOUBLE)
@@ -391,10 +392,15 @@ def _jointly(exercise: Exercise, given: list[Outputs], fits: list[list[tuple[Mis
 
 
 def _fits(
-    exercise: Exercise, given: list[Outputs], mistakes: tuple[Mistake, ...], names: Iterable[str], made: Outputs
+    exercise: Exercise,
+    given: list[Outputs],
+    mistakes: tuple[Mistake, ...],
+    names: Iterable[str],
+    made: Outputs,
+    draw: int = 0,
 ) -> bool:
-    """Whether the mistakes give the named outputs: most do not in the first draw, for which their outputs are known."""
-    return _agree(given[:1], [made], names) and _agree(given, exercise.run(*mistakes), names)
+    """Whether the mistakes give the named outputs: most do not in one draw, for which their outputs are known."""
+    return _agree([given[draw]], [made], names) and _agree(given, exercise.run(*mistakes), names)
 
 
 def _in_blind_view(exercise: Exercise, given: list[Outputs], name: str) -> tuple[Mistake, ...]:
@@ -426,10 +432,12 @@ def _further(
     tries = [(_once(found), 1), (_once(found), 2)] if found else []
     tries += [([], 3)] if math.comb(len(pool), 3) <= MANY else []
     explained: dict[str, tuple[Mistake, ...]] = {}
+    pairs = list(zip(given, reference, strict=True))
+    draw = max(next(i for i, (a, b) in enumerate(pairs) if not _agree([a], [b], [name])) for name in unknown)
     for mistakes in itertools.chain(*(together(start, pool, more) for start, more in tries)):
-        made = exercise.run(*mistakes, draws=exercise.draws[:1])[0]
+        made = exercise.run(*mistakes, draws=[exercise.draws[draw]])[0]
         for name in unknown:
-            if name not in explained and _fits(exercise, given, mistakes, [name], made):
+            if name not in explained and _fits(exercise, given, mistakes, [name], made, draw):
                 explained[name] = mistakes
         if len(explained) == len(unknown):
             break
@@ -548,7 +556,7 @@ def _is_single(a: np.ndarray) -> bool:
 
 
 def _shapes(arguments: Arguments) -> str:
-    return _and(f"{name} {a.shape}" if isinstance(a, np.ndarray) else f"{name} = {a}" for name, a in arguments.items())
+    return _and(f"{name} {np.shape(a)}" if np.ndim(a) else f"{name} = {a}" for name, a in arguments.items())
 
 
 def _filled(sentence: str, first: str = "", others: str = "") -> str:

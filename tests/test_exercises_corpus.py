@@ -860,6 +860,11 @@ def dgamma_with_own_eps(dy, x, gamma, eps):
     return dx, staged_backward(dy, x, gamma, 1e-5)[1], dbeta
 
 
+@wrong("07-backward", "All three gradients are divided by N")
+def backward_averaged(dy, x, gamma, eps):
+    return tuple(a / len(x) for a in staged_backward(dy, x, gamma, eps))
+
+
 @wrong("07-channels", "dy is cut into rows of C values")
 def only_dy_without_transpose(dy, x, gamma, eps):
     N, C, H, W = x.shape
@@ -1194,6 +1199,13 @@ def pool_with_np_var(counts, means, vars):
 @wrong("10-pool", "The parts' means lie apart", "weighted with n - 1 and divided by N - k")
 def pool_as_for_a_t_test(counts, means, vars):
     return counts @ means / counts.sum(), (counts - 1) @ vars / (counts.sum() - len(counts))
+
+
+@wrong("10-pool", "weighted with n - 1, as unbiased ones")
+def pool_of_unbiased(counts, means, vars):
+    N = counts.sum()
+    mean = counts @ means / N
+    return mean, ((counts - 1) @ vars + counts @ (means - mean) ** 2) / N
 
 
 @wrong("10-pool", "Chan's formula with a delta taken after")

@@ -46,6 +46,8 @@ _MISTAKES = (
             between=lambda v: v.means.var(0)),
     Mistake("The spread is that of Chan's formula with a delta taken after the mean has moved.",
             "Take delta = new - mean first, then move the mean.", between=_late_delta),
+    Mistake("The parts' variances are weighted with n - 1, as unbiased ones.", "They are biased: weight with counts.",
+            within=lambda v: ((v.counts[:, None] - 1) * v.vars).sum(0) / v.all),
     Mistake("The parts' variances are weighted with n - 1 and divided by N - k, as unbiased ones.",
             "They are biased: weight them with counts / counts.sum().",
             within=lambda v: ((v.counts[:, None] - 1) * v.vars).sum(0) / (v.all - len(v.counts))),

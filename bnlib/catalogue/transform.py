@@ -425,6 +425,11 @@ def _backward_mistakes(images: bool) -> tuple[Mistake, ...]:
         *_divisor_mistakes(images, m),
         *_reduction_mistakes(images),
         *_axes_mistakes(images, backward=True),
+        Mistake(
+            f"All three gradients are divided by {m}. The 1 / N of a mean loss stands in dy already.",
+            "Take dy as it is.",
+            dvalues=lambda v: v.dy / _count(v, _others(v)),
+        ),
     )
 
 

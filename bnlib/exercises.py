@@ -10,6 +10,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -147,7 +148,7 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     Exception
         What the function itself raises, with a note of the arguments' shapes.
     """
-    if name not in EXERCISES:
+    if not isinstance(name, str) or name not in EXERCISES:
         raise ValueError(f"there is no exercise {name!r}: choose one of {sorted(EXERCISES)}")
     if not callable(function):
         raise ValueError(f"a {type(function).__name__} is not a function: pass the function itself, do not call it")
@@ -163,7 +164,8 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     coarse = [n for n in exercise.outputs if n not in right and _agree(given, reference, [n], SINGLE)]
     wrong = [n for n in exercise.outputs if n not in right + coarse]
 
-    faults = _explain(exercise, given, reference, right + coarse, wrong) if wrong else []
+    moved = bool(wrong) and _in_another_order(exercise, given, reference)
+    faults = _explain(exercise, given, reference, right + coarse, wrong) if wrong and not moved else []
     faults += _on_precision(coarse, given[0])
     faults += in_single.faults
     faults += [
@@ -175,6 +177,9 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     case = calls[0].case
     if bad := [n for n in exercise.outputs if n not in right]:
         summary = f"{_are(right)} right, {_are(bad)} not." if right else f"{_are(bad)} not right."
+        if moved:
+            remarks = []  # they would name the wrong ones
+            summary = f"The outputs are right, but in another order: return {', '.join(exercise.outputs)}."
         case = next(
             c.case for c, g in zip(calls, given, strict=True) if not _agree([g], [c.case.expected], bad, DOUBLE)
         )
@@ -187,7 +192,7 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
         summary = f"Right: {_and(right)} {'agrees' if len(right) == 1 else 'agree'} with the reference."
     findings = _once([*faults, *remarks])
     remedies = _once(finding.remedy for finding in findings if finding.remedy)
-    return Diagnosis(not faults, (summary, *(finding.seen for finding in findings)), tuple(remedies), case)
+    return Diagnosis(not faults and not bad, (summary, *(finding.seen for finding in findings)), tuple(remedies), case)
 
 
 class _Call(NamedTuple):
@@ -207,7 +212,8 @@ def _call(function: Callable[..., Any], arguments: Arguments, expected: Outputs)
     """The function's outputs as arrays, beside what is expected."""
     passed = copy.deepcopy(arguments)
     try:
-        result = function(*passed.values())
+        with np.errstate(all="ignore"):  # what is no number is said in words
+            result = function(*passed.values())
     except Exception as error:
         error.add_note(f"check called the function with {_shapes(arguments)}.")
         raise
@@ -222,11 +228,14 @@ def _call(function: Callable[..., Any], arguments: Arguments, expected: Outputs)
     given = {}
     for name, value in zip(expected, values, strict=True):
         array = _as_array(value)
+        if any(map(np.ma.is_masked, value if isinstance(value, list) else [value])):
+            raise _UnusableError(f"{name} is masked, and what is masked is no number: return an array without.", case)
         if array.dtype.kind not in "fiu":
             what = f"{name} is a {type(value).__name__} that does not hold real numbers"
             raise _UnusableError(f"{what}: return an array.", case)
-        # A list has no dtype that could be wrong: it gets that of the arguments.
-        given[name] = array if hasattr(value, "dtype") else array.astype(dtype)
+        # A list has no dtype that could be wrong: it gets that of the arguments, as what NumPy has no dtype for.
+        bare = str(getattr(value, "dtype", "object")) in ("object", "torch.bfloat16")
+        given[name] = array.astype(dtype) if bare else array
     return _Call(case._replace(given=given), changed)
 
 
@@ -268,13 +277,12 @@ def _call_in_single(function: Callable[..., Any], exercise: Exercise, around: fl
     arguments = {n: a.astype(np.float32) if isinstance(a, np.ndarray) else a for n, a in draw.items()}
     exact = {n: a.astype(np.float64) if isinstance(a, np.ndarray) else a for n, a in arguments.items()}
     expected = exercise.run(draws=[exact])[0]
-    with np.errstate(all="ignore"):  # what overflows here is said in words
-        try:
-            return _call(function, arguments, expected).case, None
-        except _UnusableError:
-            raise
-        except Exception as error:
-            return Case(arguments, expected, {}), error
+    try:
+        return _call(function, arguments, expected).case, None
+    except _UnusableError:
+        raise
+    except Exception as error:
+        return Case(arguments, expected, {}), error
 
 
 def _lost(exercise: Exercise, case: Case, name: str) -> bool:
@@ -298,12 +306,15 @@ def _as_array(value: Any) -> np.ndarray:
     def plain(value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [plain(v) for v in value]
-        return value.detach() if hasattr(value, "detach") else value
+        value = value.detach() if hasattr(value, "detach") else value
+        return value.float() if str(getattr(value, "dtype", "")) == "torch.bfloat16" else value
 
     try:
         array = np.asarray(plain(value))
     except (TypeError, ValueError):  # such as rows of different lengths
         return np.asarray(None)
+    if array.dtype == object and all(isinstance(v, Real) and not isinstance(v, bool) for v in array.flat):
+        return array.astype(float)
     if array.dtype.kind == "c" and abs(np.imag(array)).max() <= DOUBLE**2 * abs(np.real(array)).max():
         return np.real(array)
     return array
@@ -344,7 +355,10 @@ def _explain(
 
     for mistakes in fit(exercise.outputs):
         return [_Finding(m.seen, m.remedy) for m in mistakes]
-    fits = {name: list(fit([name])) for name in wrong}
+    fits = {
+        name: [mistakes for mistakes in fit([name]) if _agree(exercise.run(*mistakes), reference, right, DOUBLE)]
+        for name in wrong
+    }  # what is right stays right
     if joint := _jointly(exercise, given, list(fits.values())):
         return [_Finding(m.seen, m.remedy) for m in joint]
     found: list[Mistake] = []
@@ -358,6 +372,15 @@ def _explain(
     return [*(_Finding(m.seen, m.remedy) for m in _once(found)), *findings]
 
 
+def _in_another_order(exercise: Exercise, given: list[Outputs], reference: list[Outputs]) -> bool:
+    orders = itertools.permutations(exercise.outputs)
+    next(orders)  # as they are
+    return any(
+        _agree([dict(zip(order, g.values(), strict=True)) for g in given], reference, exercise.outputs)
+        for order in orders
+    )
+
+
 def _jointly(exercise: Exercise, given: list[Outputs], fits: list[list[tuple[Mistake, ...]]]) -> tuple[Mistake, ...]:
     """The fewest of the mistakes which explain each wrong output that together explain all outputs."""
     choices = [_once(itertools.chain(*choice)) for choice in itertools.product(*(several[:8] for several in fits))]
@@ -369,10 +392,15 @@ def _jointly(exercise: Exercise, given: list[Outputs], fits: list[list[tuple[Mis
 
 
 def _fits(
-    exercise: Exercise, given: list[Outputs], mistakes: tuple[Mistake, ...], names: Iterable[str], made: Outputs
+    exercise: Exercise,
+    given: list[Outputs],
+    mistakes: tuple[Mistake, ...],
+    names: Iterable[str],
+    made: Outputs,
+    draw: int = 0,
 ) -> bool:
-    """Whether the mistakes give the named outputs: most do not in the first draw, for which their outputs are known."""
-    return _agree(given[:1], [made], names) and _agree(given, exercise.run(*mistakes), names)
+    """Whether the mistakes give the named outputs: most do not in one draw, for which their outputs are known."""
+    return _agree([given[draw]], [made], names) and _agree(given, exercise.run(*mistakes), names)
 
 
 def _in_blind_view(exercise: Exercise, given: list[Outputs], name: str) -> tuple[Mistake, ...]:
@@ -404,10 +432,12 @@ def _further(
     tries = [(_once(found), 1), (_once(found), 2)] if found else []
     tries += [([], 3)] if math.comb(len(pool), 3) <= MANY else []
     explained: dict[str, tuple[Mistake, ...]] = {}
+    pairs = list(zip(given, reference, strict=True))
+    draw = max(next(i for i, (a, b) in enumerate(pairs) if not _agree([a], [b], [name])) for name in unknown)
     for mistakes in itertools.chain(*(together(start, pool, more) for start, more in tries)):
-        made = exercise.run(*mistakes, draws=exercise.draws[:1])[0]
+        made = exercise.run(*mistakes, draws=[exercise.draws[draw]])[0]
         for name in unknown:
-            if name not in explained and _fits(exercise, given, mistakes, [name], made):
+            if name not in explained and _fits(exercise, given, mistakes, [name], made, draw):
                 explained[name] = mistakes
         if len(explained) == len(unknown):
             break
@@ -526,7 +556,7 @@ def _is_single(a: np.ndarray) -> bool:
 
 
 def _shapes(arguments: Arguments) -> str:
-    return _and(f"{name} {a.shape}" if isinstance(a, np.ndarray) else f"{name} = {a}" for name, a in arguments.items())
+    return _and(f"{name} {np.shape(a)}" if np.ndim(a) else f"{name} = {a}" for name, a in arguments.items())
 
 
 def _filled(sentence: str, first: str = "", others: str = "") -> str:

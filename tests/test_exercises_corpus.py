@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.special
 import scipy.stats
 import torch
 from torch.nn import functional as F
@@ -284,6 +285,20 @@ def whitening_by_raw_moments(x, eps):
     return (x - mean) @ (V * (d + eps) ** -0.5) @ V.T
 
 
+@wrong("03-whiten", "eps is added to every entry of the covariance")
+def whitening_eps_everywhere(x, eps):
+    xc = x - x.mean(0)
+    values, V = np.linalg.eigh(xc.T @ xc / len(x) + eps)
+    return xc @ V / np.sqrt(values) @ V.T
+
+
+@wrong("03-whiten", "eps is a lower bound of the eigenvalues")
+def whitening_clipped(x, eps):
+    xc = x - x.mean(0)
+    values, V = np.linalg.eigh(xc.T @ xc / len(x))
+    return xc @ V / np.sqrt(np.maximum(values, eps)) @ V.T
+
+
 # 04 and 05: orders of a step, a penalty
 
 
@@ -344,6 +359,29 @@ def penalty_by_raw_moments(z, lam):
     mean = z.mean(0)
     var = (z**2).mean(0) - mean**2
     return lam * (2 * mean + 4 * (var - 1) * (z - mean)) / N / C
+
+
+@wrong("04-orders", "none of the mistakes I know")
+def orders_of_absolute_weights(w, g, lr):
+    return orders_by_sets(abs(w), g, lr)
+
+
+@wrong("04-orders", "The highest order comes first")
+def orders_as_poly1d(w, g, lr):
+    return orders_by_sets(w, g, lr)[::-1]
+
+
+@wrong("05-penalty", "unbiased, and its derivative follows it")
+def penalty_by_torch_var(z, lam):
+    z = torch.tensor(z, requires_grad=True)
+    (lam * (z.mean(0) ** 2 + (z.var(0) - 1) ** 2).mean()).backward()
+    return z.grad
+
+
+@wrong("05-penalty", "none of the mistakes I know")
+def penalty_on_large_variances(z, lam):
+    N, C = z.shape
+    return lam * (2 * z.mean(0) + 4 * np.maximum(z.var(0) - 1, 0) * (z - z.mean(0))) / N / C
 
 
 # 06: batch norm forward
@@ -521,6 +559,33 @@ def forward_in_place(x, gamma, beta, eps):
 def forward_in_single(x, gamma, beta, eps):
     x = x.astype("float32")
     return gamma * (x - x.mean(0)) / np.sqrt(x.var(0) + eps) + beta
+
+
+@right("06-batch-norm")
+def forward_of_objects(x, gamma, beta, eps):
+    return np.frompyfunc(float, 1, 1)(textbook_forward(x, gamma, beta, eps))
+
+
+@wrong("06-batch-norm", "eps is a lower bound of the variance")
+def forward_clipped(x, gamma, beta, eps):
+    return gamma * (x - x.mean(0)) / np.sqrt(np.maximum(x.var(0), eps)) + beta
+
+
+@wrong("06-batch-norm", "none of the mistakes I know")
+def forward_of_absolute_values(x, gamma, beta, eps):
+    return textbook_forward(abs(x), gamma, beta, eps)
+
+
+@wrong("06-channels", "not transposed back")
+def rows_not_transposed_back(x, gamma, beta, eps):
+    N, C, H, W = x.shape
+    return textbook_forward(x.transpose(0, 2, 3, 1).reshape(-1, C), gamma, beta, eps).reshape(N, C, H, W)
+
+
+@wrong("06-channels", "as if the channels came last")
+def channels_last(x, gamma, beta, eps):
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    return gamma[:, None, None] * (x - mean) / np.sqrt(var + eps) + beta[:, None, None]
 
 
 # 07: batch norm backward
@@ -761,6 +826,59 @@ def backward_one_pass(dy, x, gamma, eps):
     return r * (d - d.mean(0) - xhat * (d * xhat).mean(0)), (dy * xhat).sum(0), dy.sum(0)
 
 
+wrong("07-backward", "place of xhat twice, as if dvar had the power -0.5")(staged(dvar_power=0.5))
+
+
+@wrong("07-backward", "place of xhat once")
+@backward_of
+def deviation_for_xhat(d, c, var, r, eps, m, dy, x):
+    return r * (d - d.mean(0) - c * (d * c * r).mean(0))
+
+
+@wrong("07-backward", "the path through the mean lacks gamma")
+@backward_of
+def gamma_missing_in_the_mean(d, c, var, r, eps, m, dy, x):
+    return r * (d - dy.mean(0) - c * r * (d * c * r).mean(0))
+
+
+@wrong("07-backward", "the path through the variance lacks gamma")
+@backward_of
+def gamma_missing_in_the_variance(d, c, var, r, eps, m, dy, x):
+    return r * (d - d.mean(0) - c * r * (dy * c * r).mean(0))
+
+
+@wrong("07-backward", "are divided by the number of units")
+@backward_of
+def units_for_examples(d, c, var, r, eps, m, dy, x):
+    D = x.shape[1]
+    return r / D * (D * d - d.sum(0) - c * r * (d * c * r).sum(0))
+
+
+@wrong("07-backward", "eps is fixed at 1e-5 in dgamma, there alone")
+def dgamma_with_own_eps(dy, x, gamma, eps):
+    dx, _, dbeta = staged_backward(dy, x, gamma, eps)
+    return dx, staged_backward(dy, x, gamma, 1e-5)[1], dbeta
+
+
+@wrong("07-backward", "All three gradients are divided by N")
+def backward_averaged(dy, x, gamma, eps):
+    return tuple(a / len(x) for a in staged_backward(dy, x, gamma, eps))
+
+
+@wrong("07-channels", "dy is cut into rows of C values")
+def only_dy_without_transpose(dy, x, gamma, eps):
+    N, C, H, W = x.shape
+    dx, *others = staged_backward(dy.reshape(-1, C), x.transpose(0, 2, 3, 1).reshape(-1, C), gamma, eps)
+    return dx.reshape(N, H, W, C).transpose(0, 3, 1, 2), *others
+
+
+@wrong("07-channels", "dx is reshaped from rows")
+def dx_not_transposed_back(dy, x, gamma, eps):
+    C = x.shape[1]
+    dx, *others = staged_backward(*(a.transpose(0, 2, 3, 1).reshape(-1, C) for a in (dy, x)), gamma, eps)
+    return dx.reshape(x.shape), *others
+
+
 # 08: a step, and Adam
 
 
@@ -862,6 +980,19 @@ for text in ("1e-7", "1e-8", "1e-12"):
 wrong("08-adam", "eps is forgotten")(adam(0.0))
 wrong("08-adam", "a shorter form of Adam")(adam(short=True))
 wrong("08-adam", "The m that is returned is corrected", "eps is fixed at 1e-8")(adam(1e-8, kept=True))
+
+
+wrong("08-adam", "none of the mistakes I know")(lambda gamma, grads, *others: adam()(gamma, abs(grads), *others))
+wrong("08-adam", "none of the mistakes I know")(lambda gamma, grads, *o: adam()(gamma, np.clip(grads, -5, 5), *o))
+
+
+@wrong("08-adam", "correction of v is 1 - beta2 in every step")
+def adam_without_the_power(gamma, grads, lr, beta1, beta2, eps):
+    m = v = 0
+    for t, g in enumerate(grads, 1):
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        gamma = gamma - lr * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2)) + eps)
+    return gamma, m, v
 
 
 # 09: running statistics, folding
@@ -993,6 +1124,29 @@ def fold_minus_eps(W, b, gamma, beta, mean, var, eps):
     return W * scale, (b - mean) * scale + beta
 
 
+@wrong("09-running", "Only the first batch is averaged in")
+def running_returns_in_the_loop(means, vars, n, momentum):
+    return running_with_scalars(means[:1], vars[:1], n, momentum)
+
+
+@wrong("09-fold", "gamma is missing in b_new, there alone")
+def fold_bias_without_gamma(W, b, gamma, beta, mean, var, eps):
+    std = np.sqrt(var + eps)
+    return W * gamma / std, (b - mean) / std + beta
+
+
+@wrong("09-fold", "gamma is missing in the scale of W_new, there alone")
+def fold_weights_without_gamma(W, b, gamma, beta, mean, var, eps):
+    std = np.sqrt(var + eps)
+    return W / std, (b - mean) * gamma / std + beta
+
+
+@wrong("09-fold", "eps is a lower bound of the variance")
+def fold_clipped(W, b, gamma, beta, mean, var, eps):
+    scale = gamma / np.sqrt(np.maximum(var, eps))
+    return W * scale, (b - mean) * scale + beta
+
+
 # 10: pooling
 
 
@@ -1034,6 +1188,34 @@ def pool_of_stds_alone(counts, means, vars):
         np.average(means, axis=0, weights=counts),
         np.average(np.sqrt(vars), axis=0, weights=counts) ** 2,
     )
+
+
+@wrong("10-pool", "The spread of the means is taken unweighted, and about their own mean")
+def pool_with_np_var(counts, means, vars):
+    shares = counts / counts.sum()
+    return shares @ means, shares @ vars + means.var(0)
+
+
+@wrong("10-pool", "The parts' means lie apart", "weighted with n - 1 and divided by N - k")
+def pool_as_for_a_t_test(counts, means, vars):
+    return counts @ means / counts.sum(), (counts - 1) @ vars / (counts.sum() - len(counts))
+
+
+@wrong("10-pool", "weighted with n - 1, as unbiased ones")
+def pool_of_unbiased(counts, means, vars):
+    N = counts.sum()
+    mean = counts @ means / N
+    return mean, ((counts - 1) @ vars + counts @ (means - mean) ** 2) / N
+
+
+@wrong("10-pool", "Chan's formula with a delta taken after")
+def pool_with_a_late_delta(counts, means, vars):
+    n, mean, m2 = counts[0], means[0], vars[0] * counts[0]
+    for count, new, var in zip(counts[1:], means[1:], vars[1:], strict=True):
+        mean = mean + (new - mean) * count / (n + count)
+        m2 = m2 + var * count + (new - mean) ** 2 * n * count / (n + count)
+        n = n + count
+    return mean, m2 / n
 
 
 # 12: group norm, a factor on all weights
@@ -1142,6 +1324,23 @@ def scaled_not_at_all(y, gamma, beta, a):
     return y.copy()
 
 
+@wrong("12-axes", "none of the mistakes I know")
+def group_norm_of_absolute_parameters(x, gamma, beta, groups, eps):
+    return group_norm_in_torch(x, abs(gamma), -abs(beta), groups, eps)
+
+
+@wrong("12-axes", "eps is a lower bound of the variance")
+def group_norm_clipped(x, gamma, beta, groups, eps):
+    v = x.reshape(len(x), groups, -1)
+    v = (v - v.mean(-1, keepdims=True)) / np.sqrt(np.maximum(v.var(-1, keepdims=True), eps))
+    return v.reshape(x.shape) * gamma[:, None] + beta[:, None]
+
+
+@wrong("12-scale", "beta (7,) and a = 0.04")
+def scaled_by_a_clipped_factor(y, gamma, beta, a):
+    return np.clip(a, -1, 1) * (y - beta) + beta
+
+
 # 13: weight norm, moments behind a ReLU
 
 
@@ -1193,6 +1392,21 @@ def moments_without_square(mean, var):
     return first, (mean**2 + var) * z.cdf(mean / s) + mean * s * z.pdf(mean / s)
 
 
+@wrong("13-weightnorm", "g is missing in the term that is subtracted")
+def weight_norm_without_second_g(dw, v, g):
+    norm = np.linalg.norm(v, axis=1, keepdims=True)
+    dg = np.sum(dw * v / norm, axis=1, keepdims=True)
+    return g[:, None] / norm * dw - dg / norm**2 * v, dg
+
+
+@wrong("13-moments", "where r has lost its factor")
+def moments_with_bare_erf(mean, var):
+    s = np.sqrt(var)
+    share, density = (1 + scipy.special.erf(mean / s)) / 2, scipy.stats.norm.pdf(mean / s)
+    first = mean * share + s * density
+    return first, (mean**2 + var) * share + mean * s * density - first**2
+
+
 # 14: SELU
 
 
@@ -1223,6 +1437,18 @@ def dropout_with_where(h, kept, keep_prob):
 @wrong("14-dropout", "That is plain dropout")
 def plain_dropout(h, kept, keep_prob):
     return h * kept / keep_prob
+
+
+@wrong("14-start", "The factor 3/4 is PyTorch's gain")
+def start_with_gain(normals):
+    return torch.nn.init.calculate_gain("selu") * normals / np.sqrt(normals.shape[1])
+
+
+@wrong("14-dropout", "rounded constants, 1.67 and 1.05")
+def dropout_with_rounded_constants(h, kept, keep_prob):
+    bound = -1.67 * 1.05
+    a = (keep_prob + bound**2 * keep_prob * (1 - keep_prob)) ** -0.5
+    return a * (h * kept + bound * (1 - kept)) - a * (1 - keep_prob) * bound
 
 
 def named(entry):
@@ -1272,5 +1498,5 @@ def test_the_tolerance_in_single_precision_lies_between_right_and_wrong(name):
 
 def test_the_corpus_is_large_and_goes_over_all_exercises():
     assert len(RIGHT) >= 50
-    assert len(WRONG) >= 90
+    assert len(WRONG) >= 135
     assert len({name for name, _ in RIGHT}) == 20

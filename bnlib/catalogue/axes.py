@@ -125,6 +125,8 @@ _GROUP_MISTAKES = (
     Mistake("eps stands outside the root.", "Divide by np.sqrt(var + eps), not by np.sqrt(var) + eps.",
             rstd=lambda v: 1 / (v.var**0.5 + v.eps)),
     *eps_mistakes("Divide by np.sqrt(var + eps)."),
+    Mistake("eps is a lower bound of the variance, not added to it.", "Divide by np.sqrt(var + eps).",
+            rstd=lambda v: np.maximum(v.var, v.eps) ** -0.5, eps=lambda v: v.eps),
     Mistake(
         "eps is subtracted from the variance: where var is smaller than eps, the root has no value.",
         "Add it: np.sqrt(var + eps).",
@@ -204,7 +206,7 @@ def _group_arguments(
     n, c = shape[:2]
     means = around + rng.normal(0, 1, (n, 1, 1)) + rng.normal(size=(c, 1))
     x = unit * (means + rng.uniform(1.3, 2.5, (c, 1)) * rng.normal(size=shape))
-    gamma, beta = rng.uniform(1.5, 3, c), rng.uniform(-3, -0.5, c)
+    gamma, beta = rng.choice([-1, 1], (2, c)) * rng.uniform(1.5, 3, (2, c))
     return {"x": x, "gamma": gamma, "beta": beta, "groups": groups, "eps": eps}
 
 
@@ -222,8 +224,8 @@ def _far_group(around: float) -> Arguments:
 
 def _scale_draws(*shapes: tuple[int, int]) -> tuple[Arguments, ...]:
     rng, draws = np.random.default_rng(13), []
-    for (n, c), a in zip(shapes, (-2.5, 1.7), strict=True):
-        z, gamma, beta = rng.normal(size=(n, c)), rng.uniform(1.5, 3, c), rng.uniform(-3, -0.5, c)
+    for (n, c), a in zip(shapes, (-2.5, 1.7, 0.04, -0.3), strict=True):
+        z, (gamma, beta) = rng.normal(size=(n, c)), rng.choice([-1, 1], (2, c)) * rng.uniform(1.5, 3, (2, c))
         y = gamma * (z - z.mean(1, keepdims=True)) / z.std(1, keepdims=True) + beta
         draws.append({"y": y, "gamma": gamma, "beta": beta, "a": np.array(a)})  # an array, so that it has y's dtype
     return tuple(draws)
@@ -237,5 +239,5 @@ EXERCISES = {
         _GROUP_MISTAKES,
         Far(_far_group, 0.03, variance_kept()),
     ),
-    "12-scale": Exercise(_scale_draws((4, 6), (5, 3)), ("y_new",), _SCALE, _SCALE_MISTAKES),
+    "12-scale": Exercise(_scale_draws((4, 6), (5, 3), (3, 7), (6, 4)), ("y_new",), _SCALE, _SCALE_MISTAKES),
 }

@@ -1,5 +1,7 @@
 """Chapter 10: a batch's mean and biased variance (C,) from the counts (S,), means and variances (S, C) of its parts."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from bnlib.catalogue.exercise import Arguments, Exercise, Far, Mistake, Step
@@ -14,6 +16,16 @@ _POOL: dict[str, Step] = {
     "pooled": lambda v: v.within + v.between,
     "var": lambda v: v.pooled,
 }
+
+
+def _late_delta(v: SimpleNamespace) -> np.ndarray:
+    n, mean, squares = 0 * v.counts[0], 0 * v.means[0], 0 * v.means[0]
+    for count, new in zip(v.counts, v.means, strict=True):
+        mean = mean + (new - mean) * count / (n + count)
+        squares = squares + (new - mean) ** 2 * n * count / (n + count)
+        n = n + count
+    return squares / n
+
 
 _WEIGHTS = "Weight with counts / counts.sum() there, too."
 _MISTAKES = (
@@ -30,6 +42,15 @@ _MISTAKES = (
     Mistake("The mean is that of the parts' means, unweighted.", _WEIGHTS, mean=lambda v: v.means.mean(0)),
     Mistake("The parts' variances are averaged unweighted.", _WEIGHTS, within=lambda v: v.vars.mean(0)),
     Mistake("The squares of means - mean are averaged unweighted.", _WEIGHTS, between=lambda v: (v.offsets**2).mean(0)),
+    Mistake("The spread of the means is taken unweighted, and about their own mean.", _WEIGHTS,
+            between=lambda v: v.means.var(0)),
+    Mistake("The spread is that of Chan's formula with a delta taken after the mean has moved.",
+            "Take delta = new - mean first, then move the mean.", between=_late_delta),
+    Mistake("The parts' variances are weighted with n - 1, as unbiased ones.", "They are biased: weight with counts.",
+            within=lambda v: ((v.counts[:, None] - 1) * v.vars).sum(0) / v.all),
+    Mistake("The parts' variances are weighted with n - 1 and divided by N - k, as unbiased ones.",
+            "They are biased: weight them with counts / counts.sum().",
+            within=lambda v: ((v.counts[:, None] - 1) * v.vars).sum(0) / (v.all - len(v.counts))),
     Mistake(
         "The parts' standard deviations are averaged, and squared then. It is the variances that average.",
         "Take the weighted mean of vars, without a root.",
@@ -80,7 +101,7 @@ _MISTAKES = (
         "var is M2, the sum of the squared deviations.", "Divide by the count of all.", var=lambda v: v.pooled * v.all
     ),
     Mistake("var is the standard deviation; the variance is wanted.", var=lambda v: np.sqrt(np.abs(v.pooled))),
-)
+)  # fmt: skip
 
 
 def _draws(*parts: list[int]) -> tuple[Arguments, ...]:

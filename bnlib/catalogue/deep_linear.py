@@ -82,6 +82,7 @@ _MISTAKES = (
         "The orders beyond the first are zero: there are as many as layers.",
         times=lambda v: (v.k < 2).astype(v.w.dtype),
     ),
+    Mistake("The highest order comes first.", "Begin with order 0.", terms=lambda v: _ORDERS["terms"](v)[::-1]),
     Mistake("Order 0, the product before the step, is missing.", times=lambda v: (v.k > 0).astype(v.w.dtype)),
 )
 
@@ -89,8 +90,8 @@ _MISTAKES = (
 def _draws(*depths: int) -> tuple[Arguments, ...]:
     rng = np.random.default_rng(4)
     return tuple(
-        {"w": rng.uniform(0.5, 2, depth), "g": rng.uniform(-2, 2, depth), "lr": lr}
-        for depth, lr in zip(depths, (0.3, 0.7), strict=True)
+        {"w": rng.choice([-1, 1], depth) * rng.uniform(0.5, 2, depth), "g": rng.uniform(-2, 2, depth), "lr": lr}
+        for depth, lr in zip(depths, (0.3, 1.7), strict=True)
     )
 
 

@@ -77,6 +77,9 @@ _MISTAKES = (
     ),
     Mistake("The variance is unbiased; the divisor is N here.", "Take np.var with ddof=0.",
             var=lambda v: v.z.var(0, ddof=1)),
+    Mistake("The variance is unbiased, and its derivative follows it; the divisor is N here.",
+            "Take np.var with ddof=0; torch.var needs correction=0.",
+            var=lambda v: v.z.var(0, ddof=1), var_slope=lambda v: 2 * v.centred / (len(v.z) - 1)),
     Mistake(
         "The statistics are those of each row; a unit is a column.",
         "Take them over axis 0.",
@@ -93,7 +96,11 @@ _MISTAKES = (
 
 def _draws(*shapes: tuple[int, int]) -> tuple[Arguments, ...]:
     rng = np.random.default_rng(5)
-    return tuple({"z": rng.normal(0.7, 1.6, shape), "lam": lam} for shape, lam in zip(shapes, (0.3, 2.5), strict=True))
+    means, spreads = (-0.7, 0.3, 1.1, -1.5), (1.6, 0.5, 0.7, 1.3)  # variances on both sides of 1
+    return tuple(
+        {"z": rng.normal(means[: shape[1]], spreads[: shape[1]], shape), "lam": lam}
+        for shape, lam in zip(shapes, (0.3, 2.5), strict=True)
+    )
 
 
 def _far(around: float) -> Arguments:

@@ -103,6 +103,18 @@ _MISTAKES = (
     Mistake("The way there is @ V.T like the way back.", "It is @ V.", there=lambda v: v.vectors.T),
     *eps_mistakes("Add it to the eigenvalues, under the root."),
     Mistake(
+        "eps is a lower bound of the eigenvalues, not added to them.",
+        "Divide by np.sqrt(values + eps).",
+        inside=lambda v: np.maximum(v.values, v.eps),
+        eps=lambda v: v.eps,
+    ),
+    Mistake(
+        "eps is added to every entry of the covariance, not on its diagonal alone.",
+        "Add eps * np.eye(n), or add it to the eigenvalues.",
+        covariance=lambda v: _WHITEN["covariance"](v) + v.eps,
+        inside=lambda v: v.values,
+    ),
+    Mistake(
         "eps is subtracted from the eigenvalues: where one is smaller than eps, the root has no value.",
         "Add it.",
         inside=lambda v: v.values - v.eps,
@@ -140,7 +152,7 @@ def _arguments(
 def _draws(*shapes: tuple[int, int]) -> tuple[Arguments, ...]:
     rng = np.random.default_rng(3)
     return tuple(
-        _arguments(rng, shape, rng.uniform(1, 3, shape[1]), unit, eps)
+        _arguments(rng, shape, rng.choice([-1, 1], shape[1]) * rng.uniform(1, 3, shape[1]), unit, eps)
         for shape, unit, eps in zip(shapes, UNITS, EPS, strict=True)
     )
 

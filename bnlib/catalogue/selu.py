@@ -51,6 +51,11 @@ _START_MISTAKES = (
         "The variance is 1 / inputs.",
         factor=lambda v: 1 / 3,
     ),
+    Mistake(
+        "The factor 3/4 is PyTorch's gain for SELU, which is not that of self-normalizing networks.",
+        'The variance is 1 / inputs, PyTorch\'s gain "linear".',
+        factor=lambda v: 9 / 16,
+    ),
     Mistake("The root stands upside down.", "Divide by the root of the inputs.", std=lambda v: v.variance**-0.5),
     Mistake(
         "Each row has exactly the length 1. That serves the signal as well, but the draw is then no longer normal.",
@@ -141,6 +146,11 @@ _DROPOUT_MISTAKES = (
         shift=lambda v: -v.slope * v.q * v.bound,
     ),
     Mistake("The scale is missing in the lower bound.", "It is -scale * alpha.", bound=lambda v: -ALPHA),
+    Mistake(
+        "The bound is made of rounded constants, 1.67 and 1.05.",
+        "Take all digits, or bnlib.selu's ALPHA and LAMBDA.",
+        bound=lambda v: -1.67 * 1.05,
+    ),
     Mistake(
         "The bound has the wrong sign: it lies below 0, where SELU saturates.",
         "It is -scale * alpha.",

@@ -9,6 +9,7 @@ import numpy as np
 
 from bnlib.catalogue.exercise import Arguments, Exercise, Far, Mistake, Step, eps_mistakes
 from bnlib.catalogue.transform import (
+    AROUND,
     BACKWARD,
     STATISTICS,
     UNITS,
@@ -160,8 +161,8 @@ def _step_draws(*shapes: tuple[int, int]) -> tuple[Arguments, ...]:
     """
     rng = np.random.default_rng(8)
     return tuple(
-        _step_arguments(rng, shape, 300.0, lr, unit, eps)
-        for shape, lr, unit, eps in zip(shapes, (0.6, 0.7, 0.8), UNITS, (0.05, 0.1, 4e-12), strict=True)
+        _step_arguments(rng, shape, around, lr, unit, eps)
+        for shape, around, lr, unit, eps in zip(shapes, AROUND, (0.6, 1.7, 0.8), UNITS, (0.05, 1.5, 4e-12), strict=True)
     )
 
 
@@ -228,6 +229,16 @@ def _adam_mistakes() -> tuple[Mistake, ...]:
             "The bias corrections are 1 - beta1 and 1 - beta2 in every step, but they fade.",
             "They are 1 - beta1**t and 1 - beta2**t.",
             count=lambda v: 1,
+        ),
+        Mistake(
+            "The bias correction of m is 1 - beta1 in every step, but it fades.",
+            "It is 1 - beta1**t.",
+            m_correction=lambda v: 1 - v.m_decay,
+        ),
+        Mistake(
+            "The bias correction of v is 1 - beta2 in every step, but it fades.",
+            "It is 1 - beta2**t.",
+            v_correction=lambda v: 1 - v.v_decay,
         ),
         Mistake(
             "The bias corrections of all steps take the last t.",
@@ -326,22 +337,23 @@ def _adam_mistakes() -> tuple[Mistake, ...]:
 
 
 def _adam_draws(*shapes: tuple[int, int]) -> tuple[Arguments, ...]:
-    """Arguments for (T, C). The gradients are positive, so that a v without squares still has a root.
+    """Arguments for (T, C). The first gradients are positive, so that a v without squares still has a root.
 
-    The last ones are in small units, in which the fixed eps lie apart.
+    The second ones are large, and the last in small units, in which the fixed eps lie apart.
     """
     rng = np.random.default_rng(9)
-    rates = zip(shapes, (0.5, 0.6, 0.4), (0.7, 0.6, 0.8), (0.85, 0.9, 0.75), (0.2, 0.25, 2e-9), strict=True)
+    units, signs = (1, 8, 1e-8), (1, -1, -1)
+    rates = zip(shapes, units, signs, (0.5, 1.6, 0.4), (0.7, 0.6, 0.8), (0.85, 0.9, 0.75), (0.2, 2, 2e-9), strict=True)
     return tuple(
         {
             "gamma": rng.choice([-1, 1], c) * rng.uniform(1.5, 3, c),
-            "grads": rng.uniform(0.2, 3, (t, c)) * (1e-8 if eps < 0.1 else 1),
+            "grads": unit * rng.uniform(0.2, 3, (t, c)) * rng.choice([1, sign], (t, c)),
             "lr": lr,
             "beta1": beta1,
             "beta2": beta2,
             "eps": eps,
         }
-        for (t, c), lr, beta1, beta2, eps in rates
+        for (t, c), unit, sign, lr, beta1, beta2, eps in rates
     )
 
 

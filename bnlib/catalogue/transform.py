@@ -65,6 +65,11 @@ BACKWARD = STATISTICS | {
 }
 
 
+def _channels_last(v: SimpleNamespace) -> tuple[int, ...]:
+    n, channels, *positions = v.x.shape
+    return n, *positions, channels
+
+
 def _axes_mistakes(images: bool, backward: bool) -> Iterator[Mistake]:
     """Statistics over the wrong axes; the two means in dx may be taken over the same ones, or alone be wrong."""
     wrong: dict[str, tuple[int, ...]] = {"the units of each example": (1,), "all values at once": (0, 1)}
@@ -75,6 +80,7 @@ def _axes_mistakes(images: bool, backward: bool) -> Iterator[Mistake]:
             "the positions only, as in instance norm": (2, 3),
             "each whole example, as in layer norm": (1, 2, 3),
             "the channels": (1,),
+            "all but the last axis, as if the channels came last": (0, 1, 2),
             "all values at once": (0, 1, 2, 3),
         }
         remedy = "Take them over examples and positions, axis=(0, 2, 3): each channel has its own."
@@ -90,6 +96,19 @@ def _axes_mistakes(images: bool, backward: bool) -> Iterator[Mistake]:
         rows: dict[str, Step] = {"values": lambda v: v.x.reshape(-1, v.x.shape[1]), "axes": _others}
         if backward:
             rows |= {"dvalues": lambda v: v.dy.reshape(-1, v.x.shape[1]), "paths": _others}
+            yield Mistake(
+                "dy is cut into rows of C values as it lies in memory, where the positions come last, unlike x.",
+                "Move its channels to the end first: dy.transpose(0, 2, 3, 1).reshape(-1, C).",
+                dvalues=lambda v: v.dy.reshape(_channels_last(v)).transpose(0, 3, 1, 2),
+            )
+        name = "dx" if backward else "y"
+        of = (BACKWARD if backward else _FORWARD)[name]
+        back: dict[str, Step] = {name: lambda v: of(v).transpose(0, 2, 3, 1).reshape(v.x.shape)}
+        yield Mistake(
+            f"{name} is reshaped from rows of C values to (N, C, H, W), but not transposed back.",
+            "Undo both: .reshape(N, H, W, C).transpose(0, 3, 1, 2).",
+            **back,
+        )
         yield Mistake(
             "x is cut into rows of C values as it lies in memory, where the positions come last. "
             "So each column mixes channels.",
@@ -115,6 +134,12 @@ def statistics_mistakes(m: str, x: str = "x") -> list[Mistake]:
             rstd=lambda v: 1 / (v.var**0.5 + v.eps),
         ),
         *eps_mistakes("Divide by np.sqrt(var + eps)."),
+        Mistake(
+            "eps is a lower bound of the variance, not added to it.",
+            "Divide by np.sqrt(var + eps).",
+            rstd=lambda v: np.maximum(v.var, v.eps) ** -0.5,
+            eps=lambda v: v.eps,  # another eps would be hidden
+        ),
         Mistake(
             "eps is subtracted from the variance: where var is smaller than eps, the root has no value.",
             "Add it: np.sqrt(var + eps).",
@@ -145,6 +170,7 @@ def _forward_mistakes(images: bool) -> tuple[Mistake, ...]:
             "eps is added to the quotient (x - mean) / np.sqrt(var). It belongs under the root.",
             "Divide by np.sqrt(var + eps).",
             xhat=lambda v: v.centred * v.var**-0.5 + v.eps,
+            rstd=STATISTICS["rstd"],  # another one would be hidden
         ),
         Mistake("gamma is forgotten.", "y is gamma * xhat + beta.", scale=lambda v: 1.0),
         Mistake("beta is forgotten.", "y is gamma * xhat + beta.", shift=lambda v: 0.0),
@@ -234,6 +260,16 @@ def path_mistakes(dx: str = "dx", x: str = "x") -> Iterator[Mistake]:
         var_path=lambda v: v.values * v.rstd**2 * _sum(v.inside * v.values, v.paths) / v.var_divisor * v.slope,
     )
     yield Mistake(
+        f"The path through the variance has {x} - mean in place of xhat once, in the sum or behind it.",
+        "Subtract xhat * mean(dxhat * xhat).",
+        var_path=lambda v: BACKWARD["var_path"](v) / v.rstd,
+    )
+    yield Mistake(
+        f"The path through the variance has {x} - mean in place of xhat twice, as if dvar had the power -0.5.",
+        "Subtract xhat * mean(dxhat * xhat): in dvar, var + eps has the power -1.5.",
+        var_path=lambda v: BACKWARD["var_path"](v) / v.rstd**2,
+    )
+    yield Mistake(
         f"The factor rstd in front of {dx} is forgotten: xhat is ({x} - mean) * rstd, and so is its gradient.",
         "Multiply by rstd = 1 / np.sqrt(var + eps).",
         outside=lambda v: 1.0,
@@ -252,6 +288,16 @@ def path_mistakes(dx: str = "dx", x: str = "x") -> Iterator[Mistake]:
         f"The two means in {dx} are taken of dy and dy * xhat, without gamma.",
         "Take them of dxhat and dxhat * xhat, with dxhat = dy * gamma.",
         inside=lambda v: v.dvalues,
+    )
+    yield Mistake(
+        f"In {dx} the path through the mean lacks gamma: its mean is taken of dy.",
+        "Take it of dxhat = dy * gamma.",
+        mean_path=lambda v: _sum(v.dvalues, v.paths) / v.mean_divisor,
+    )
+    yield Mistake(
+        f"In {dx} the path through the variance lacks gamma: its mean is taken of dy * xhat.",
+        "Take it of dxhat * xhat, with dxhat = dy * gamma.",
+        var_path=lambda v: v.xhat * _sum(v.dvalues * v.xhat, v.paths) / v.var_divisor * v.slope,
     )
 
 
@@ -288,6 +334,11 @@ def dgamma_mistakes(x: str = "x") -> Iterator[Mistake]:
         "eps is forgotten in dgamma, there alone.",
         remedy,
         dgamma_terms=lambda v: v.dvalues * v.centred * v.var**-0.5,
+    )
+    yield Mistake(
+        "eps is fixed at 1e-5 in dgamma, there alone.",
+        remedy,
+        dgamma_terms=lambda v: v.dvalues * v.centred * (v.var + 1e-5) ** -0.5,
     )
 
 
@@ -374,6 +425,11 @@ def _backward_mistakes(images: bool) -> tuple[Mistake, ...]:
         *_divisor_mistakes(images, m),
         *_reduction_mistakes(images),
         *_axes_mistakes(images, backward=True),
+        Mistake(
+            f"All three gradients are divided by {m}. The 1 / N of a mean loss stands in dy already.",
+            "Take dy as it is.",
+            dvalues=lambda v: v.dy / _count(v, _others(v)),
+        ),
     )
 
 
@@ -382,6 +438,8 @@ def _divisor_mistakes(images: bool, m: str) -> Iterator[Mistake]:
     wrong: dict[str, Step] = {"not divided": lambda v: 1}
     if images:
         wrong["divided by N only"] = lambda v: len(v.x)
+    else:
+        wrong["divided by the number of units"] = lambda v: v.x.shape[1]
     for how, divisor in wrong.items():
         yield Mistake(
             f"In dx the sum of dxhat is {how}. The path through the mean needs a mean.",
@@ -427,7 +485,9 @@ def _reduction_mistakes(images: bool) -> Iterator[Mistake]:
 
 
 # Beside two draws with values near 1 and a large eps stands one in small units, in which the fixed eps lie apart.
-UNITS, EPS = (1.0, 1.0, 1e-5), (0.3, 0.5, 4e-11)
+# In the second, eps lies among the variances, so that it shows where it is only their lower bound.
+UNITS, EPS = (1.0, 1.0, 1e-5), (0.3, 2.0, 4e-11)
+AROUND = (300.0, -300.0, 300.0)
 
 
 def _draws(names: tuple[str, ...], *shapes: tuple[int, ...]) -> tuple[Arguments, ...]:
@@ -437,7 +497,8 @@ def _draws(names: tuple[str, ...], *shapes: tuple[int, ...]) -> tuple[Arguments,
     """
     rng = np.random.default_rng(7)
     return tuple(
-        _arguments(names, rng, shape, 300.0, unit, eps) for shape, unit, eps in zip(shapes, UNITS, EPS, strict=True)
+        _arguments(names, rng, shape, around, unit, eps)
+        for shape, around, unit, eps in zip(shapes, AROUND, UNITS, EPS, strict=True)
     )
 
 

@@ -60,6 +60,8 @@ _MISTAKES = (
         "Sum over axis 1, with keepdims=True.",
         rest=lambda v: v.dw - (v.dw * v.direction).sum() * v.direction,
     ),
+    Mistake("g is missing in the term that is subtracted.", _PROJECTED,
+            rest=lambda v: v.dw - v.along * v.direction / v.g[:, None]),
     Mistake("g is missing in dv.", _PROJECTED, factor=lambda v: 1 / v.length),
     Mistake("dv is not divided by |v|.", _PROJECTED, factor=lambda v: v.g[:, None]),
     Mistake("dv is divided by |v| twice.", _PROJECTED, factor=lambda v: v.g[:, None] / v.length**2),
@@ -90,7 +92,7 @@ _MISTAKES = (
         "dg is dw . v/|v|.",
         dg=lambda v: np.sqrt((v.dw**2).sum(1)),
     ),
-)
+)  # fmt: skip
 
 
 def _phi(r: np.ndarray) -> np.ndarray:
@@ -127,6 +129,8 @@ _WRONG_MOMENTS = (
     Mistake("Phi and phi are taken at the mean.", "Divide it by the standard deviation.", r=lambda v: v.mean),
     Mistake("Phi and phi are taken at mean / var.", "Divide by the standard deviation.", r=lambda v: v.mean / v.var),
     Mistake("Phi(-r) is the share of z that is cut off.", "Take Phi(r): it passes.", share=lambda v: _phi(-v.r)),
+    Mistake("Phi is (1 + erf(r)) / 2, where r has lost its factor.", "It is (1 + erf(r / sqrt(2))) / 2.",
+            share=lambda v: _phi(v.r * 2**0.5)),
     Mistake("The density lacks its factor 1 / sqrt(2 pi).", density=lambda v: np.exp(-(v.r**2) / 2)),
     Mistake("The density's exponent lacks a factor.", "It is -r**2 / 2.",
             density=lambda v: np.exp(-(v.r**2)) * (2 * np.pi) ** -0.5),
@@ -152,12 +156,15 @@ _WRONG_MOMENTS = (
 
 def _draws(*shapes: tuple[int, int]) -> tuple[Arguments, ...]:
     rng = np.random.default_rng(13)
-    return tuple({"dw": rng.normal(size=s), "v": rng.normal(0.3, 1.4, s), "g": rng.normal(0, 2, s[0])} for s in shapes)
+    return tuple(
+        {"dw": rng.normal(size=s), "v": unit * rng.normal(0.3, 1.4, s), "g": rng.normal(0, 2, s[0])}
+        for s, unit in zip(shapes, (1, 0.2), strict=True)  # rows longer and shorter than 1
+    )
 
 
 def _gaussians(*units: int) -> tuple[Arguments, ...]:
     rng = np.random.default_rng(14)
-    return tuple({"mean": rng.normal(0, 1.2, n), "var": rng.uniform(0.4, 3, n)} for n in units)
+    return tuple({"mean": rng.normal(0, 1.2, n), "var": rng.uniform(0.4, 3, n) ** 2} for n in units)
 
 
 EXERCISES = {

@@ -21,7 +21,7 @@ def check_vjp(
     backward: Callable[[Any, Any], Any],
     *args: np.ndarray,
     rng: np.random.Generator,
-    step: float = 1e-6,
+    step: float | None = None,
     rtol: float = 1e-6,
 ) -> Check:
     """Compare a backward pass with a central difference, along one random direction through all arguments at once.
@@ -37,7 +37,8 @@ def check_vjp(
         argument is taken as well
     args : float64 arrays of any shapes, but not empty
     rng : where the direction and the cotangent come from
-    step : the length of the step along the direction, in the units of the arguments
+    step : the length of the step along the direction, in the units of the arguments; if None, 1e-6 times the largest
+        absolute value among them, or 1e-6 where all are smaller than 1
     rtol : the largest relative difference that passes
 
     Raises
@@ -45,12 +46,15 @@ def check_vjp(
     AssertionError
         If the two numbers differ, or if one of them is not finite.
     ValueError
-        If an argument, or y, is not a float64 array without a mask; if forward does not return y and a cache; if the
+        If forward or backward is no function; if an argument, or y, is not a float64 array without a mask; if forward does not return y and a cache; if the
         number or the shapes of the gradients are wrong; or if step, rtol or rng is none.
     """
     if not hasattr(rng, "standard_normal"):
         raise ValueError(f"rng is {said(rng)}: pass numpy.random.default_rng(0), or another seed")
-    if not (0 < number(step) < np.inf and 0 <= number(rtol) < np.inf):
+    for name, function in (("forward", forward), ("backward", backward)):
+        if not callable(function):
+            raise ValueError(f"{name} is {said(function)}: pass a function")
+    if not ((step is None or 0 < number(step) < np.inf) and 0 <= number(rtol) < np.inf):
         raise ValueError(f"step is {said(step)} and rtol {said(rtol)}: give a small positive number for each")
     if not args:
         raise ValueError("there is no argument to differentiate by: pass those of forward, each by itself")
@@ -58,6 +62,8 @@ def check_vjp(
         if isinstance(arg, list | tuple) and any(np.ndim(part) for part in arg if hasattr(part, "shape")):
             raise ValueError(f"argument {i} is {said(arg)}: pass the arrays one by one, as *args does")
     arrays = [_float64(f"argument {i}", arg) for i, arg in enumerate(args)]
+    if step is None:
+        step = 1e-6 * max(1.0, *(float(abs(arg).max()) for arg in arrays))
     direction = [rng.standard_normal(arg.shape) for arg in arrays]
     y, cache = _pair(forward(*arrays))
     dy = rng.standard_normal(y.shape)
@@ -75,7 +81,8 @@ def check_vjp(
     if not difference <= rtol:  # this way round, because a NaN is no pass
         raise AssertionError(
             f"the finite difference gives {numeric:.9g}, the backward pass {analytic:.9g}: "
-            f"relative difference {difference:.1e}, allowed {rtol:.1e}"
+            f"relative difference {difference:.1e}, allowed {rtol:.1e} (step {step:.1e}: if the backward pass is right, "
+            "another step may show it)"
         )
     return Check(numeric, analytic, difference)
 

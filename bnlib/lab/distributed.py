@@ -218,7 +218,7 @@ class SyncBatchNorm(nn.Module):
                 f"{if_last('x', x, self.channels)}"
             )
         steps = int(self.num_batches_tracked) if self.momentum is None else 0  # else it would only wait for a GPU
-        stats = RunningStats(self.running_mean, self.running_var, steps, self.momentum)
+        stats = RunningStats(self.running_mean, self.running_var, steps=steps, momentum=self.momentum)
         if not self.training:
             return batch_norm_inference(x, self.weight, self.bias, stats, self.eps)
         y, cache = synchronized(x, self.weight, self.bias, batch_layout(tuple(x.shape)), self.eps)

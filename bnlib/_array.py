@@ -161,6 +161,11 @@ def cast(a: Array, dtype: Any) -> Array:
     return a.to(dtype) if is_tensor(a) else a.astype(dtype, copy=False)
 
 
+def shaped(a: Array, shape: tuple[int, ...]) -> Array:
+    """The values of a in a shape; a itself if it has it: of an autograd Function's views none is changed in place."""
+    return a if tuple(a.shape) == shape else a.reshape(shape)
+
+
 def widened(x: Array) -> Array:
     """Float16 and bfloat16 as float32, for their sums overflow and lose their digits; what is wider as it is."""
     if x.dtype.itemsize >= 4:

@@ -37,8 +37,8 @@ def check_vjp(
         argument is taken as well
     args : float64 arrays of any shapes, but not empty
     rng : where the direction and the cotangent come from
-    step : the length of the step along the direction, in the units of the arguments; if None, 1e-6 times the largest
-        absolute value among them, or 1e-6 where all are smaller than 1
+    step : the length of the step along the direction, in the units of the arguments; if None, 1e-6, or where
+        an absolute value is larger than 1, 1e-6 times the cube root of the largest, for the sake of rounding
     rtol : the largest relative difference that passes
 
     Raises
@@ -46,8 +46,9 @@ def check_vjp(
     AssertionError
         If the two numbers differ, or if one of them is not finite.
     ValueError
-        If forward or backward is no function; if an argument, or y, is not a float64 array without a mask; if forward does not return y and a cache; if the
-        number or the shapes of the gradients are wrong; or if step, rtol or rng is none.
+        If forward or backward is no function; if an argument, or y, is not a float64 array without a mask; if forward
+        does not return y and a cache; if the number or the shapes of the gradients are wrong; or if step, rtol or rng
+        is none.
     """
     if not hasattr(rng, "standard_normal"):
         raise ValueError(f"rng is {said(rng)}: pass numpy.random.default_rng(0), or another seed")
@@ -63,7 +64,7 @@ def check_vjp(
             raise ValueError(f"argument {i} is {said(arg)}: pass the arrays one by one, as *args does")
     arrays = [_float64(f"argument {i}", arg) for i, arg in enumerate(args)]
     if step is None:
-        step = 1e-6 * max(1.0, *(float(abs(arg).max()) for arg in arrays))
+        step = 1e-6 * max(1.0, *(float(abs(arg).max()) for arg in arrays)) ** (1 / 3)
     direction = [rng.standard_normal(arg.shape) for arg in arrays]
     y, cache = _pair(forward(*arrays))
     dy = rng.standard_normal(y.shape)
@@ -81,8 +82,8 @@ def check_vjp(
     if not difference <= rtol:  # this way round, because a NaN is no pass
         raise AssertionError(
             f"the finite difference gives {numeric:.9g}, the backward pass {analytic:.9g}: "
-            f"relative difference {difference:.1e}, allowed {rtol:.1e} (step {step:.1e}: if the backward pass is right, "
-            "another step may show it)"
+            f"relative difference {difference:.1e}, allowed {rtol:.1e}, with a step of {step:.1e}: "
+            "mend the backward pass or, beside large arguments, try a longer step"
         )
     return Check(numeric, analytic, difference)
 

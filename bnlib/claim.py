@@ -44,12 +44,11 @@ class Criterion:
             raise ValueError(f"operator is {said(self.operator)}: choose one of {OPERATORS}")
         if not math.isfinite(number(self.value)) or not 0 <= number(self.margin) < math.inf:
             raise ValueError(
-                f"value is {said(self.value)} and margin {said(self.margin)}: "
-                "both must be finite numbers, the margin >= 0"
+                f"value is {said(self.value)} and margin {said(self.margin)}: both must be finite, the margin >= 0"
             )
 
     def judge(self, low: float, high: float) -> str:
-        """The verdict on an effect that lies between low and high, or a ValueError if low > high or one is no number."""
+        """The verdict on an effect that lies between low and high; a ValueError if these are not two such numbers."""
         if not number(low) <= number(high):
             raise ValueError(f"low is {said(low)} and high {said(high)}: give two numbers, the smaller first")
         above, below = self.value + self.margin, self.value - self.margin
@@ -162,7 +161,8 @@ class Claim:
         for e in effect.values() if isinstance(effect, Mapping) else (effect,):
             if not isinstance(e, Effect):
                 raise ValueError(
-                    f"effect is {said(e)}: give what bnlib.paired returns, Effect(value, low, high, n), or use Claim.exact"
+                    f"effect is {said(e)}: give what bnlib.paired returns, Effect(value, low, high, n), "
+                    "or use Claim.exact"
                 )
         if isinstance(effect, Mapping):
             parts = tuple(Part(condition, e.value, (e.low, e.high), e.n) for condition, e in effect.items())

@@ -22,6 +22,7 @@ from bnlib._array import (
     number,
     of_dtype,
     said,
+    shaped,
     times,
     total,
     whole,
@@ -166,7 +167,7 @@ def transform(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float) -
     centred, rough, rest, var = centre(widened(x).reshape(layout.view), layout)
     y, xhat, rstd = scale(centred, var, gamma, beta, layout, eps)
     moments = Moments((rough + rest).reshape(layout.kept), var.reshape(layout.kept), layout.count)
-    return cast(y.reshape(shape), x.dtype), Cache(xhat, rstd, gamma, layout, moments, shape, x.dtype)
+    return cast(shaped(y, shape), x.dtype), Cache(xhat, rstd, gamma, layout, moments, shape, x.dtype)
 
 
 def centre(x: Array, layout: Layout) -> tuple[Array, Array, Array, Array]:

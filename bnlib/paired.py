@@ -34,7 +34,8 @@ def mean(a: ArrayLike, confidence: float = 0.95) -> Effect:
     Raises
     ------
     ValueError
-        If there are fewer than eight seeds, if a value is masked, not real or not finite, or if confidence lies outside (0, 1).
+        If there are fewer than eight seeds, if a value is masked, not real or not finite, or if confidence lies outside
+        (0, 1).
     """
     return _t_interval(_per_seed(a=a)[0], confidence)
 

@@ -49,8 +49,8 @@ class RunningStats:
     Raises
     ------
     ValueError
-        If momentum lies outside [0, 1] or is no number, if steps is no whole number or negative, if mean and var are not both floats of one shape (C,), or if a
-        variance is negative.
+        If momentum lies outside [0, 1] or is no number, if steps is no whole number or negative, if mean and var are
+        not both floats of one shape (C,), or if a variance is negative.
     """
 
     mean: Array

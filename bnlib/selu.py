@@ -16,7 +16,7 @@ ALPHA, LAMBDA = 1.6732632423543772, 1.0507009873554805  # what fixed_point() giv
 
 
 class _Pieces(NamedTuple):
-    """Mean and variance of a Gaussian x, and integrals: over its positive half of 1, x, x ** 2, over its negative half of exp(k x)."""
+    """Of a Gaussian x: the integrals over its positive half of 1, x, x ** 2, over its negative half of exp(k x)."""
 
     mean: np.ndarray
     var: np.ndarray

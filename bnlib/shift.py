@@ -118,7 +118,8 @@ def domain_auc(source: ArrayLike, target: ArrayLike, folds: int = 5, seed: int =
         raise ValueError(f"seed is {said(seed)}: give a whole number from 0 to 2 ** 32 - 1")
     if parts is None or parts < 2 or min(len(source), len(target)) < parts:
         raise ValueError(
-            f"{said(folds)} folds of {len(source)} and {len(target)} rows: give 2 folds or more, and as many rows of each"
+            f"{said(folds)} folds of {len(source)} and {len(target)} rows: "
+            "give 2 folds or more, and as many rows of each"
         )
     split = StratifiedKFold(parts, shuffle=True, random_state=start)
     x, domain = np.concatenate([source, target]), _domains(source, target)

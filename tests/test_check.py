@@ -138,7 +138,7 @@ SQUARE = (lambda x: (x**2, x)), (lambda dy, x: (2 * x * dy,))
         ((ROWS,), {"rng": 0}, r"rng is 0: pass numpy\.random\.default_rng\(0\)"),
         ((ROWS,), {"step": 0}, "step is 0 and rtol 1e-06: give a small positive number"),
         ((ROWS,), {"step": np.full(3, 1e-6)}, r"step is an array of shape \(3,\)"),
-        ((ROWS,), {"rtol": "1e-6"}, "step is 1e-06 and rtol '1e-6'"),
+        ((ROWS,), {"rtol": "1e-6"}, "step is None and rtol '1e-6'"),
         ((ROWS,), {"forward": lambda x: x**2}, r"forward returns an array of shape \(4, 3\): return y and what"),
         (
             (ROWS,),

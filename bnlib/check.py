@@ -63,8 +63,8 @@ def check_vjp(
         if isinstance(arg, list | tuple) and any(np.ndim(part) for part in arg if hasattr(part, "shape")):
             raise ValueError(f"argument {i} is {said(arg)}: pass the arrays one by one, as *args does")
     arrays = [_float64(f"argument {i}", arg) for i, arg in enumerate(args)]
-    if step is None:
-        step = 1e-6 * max(1.0, *(float(abs(arg).max()) for arg in arrays)) ** (1 / 3)
+    largest = max(1.0, *(float(abs(arg).max()) for arg in arrays))
+    step = 1e-6 * largest ** (1 / 3) if step is None else number(step)
     direction = [rng.standard_normal(arg.shape) for arg in arrays]
     y, cache = _pair(forward(*arrays))
     dy = rng.standard_normal(y.shape)

@@ -211,3 +211,11 @@ def test_bad_input_names_the_value_the_shape_and_the_remedy(call, words):
 
 def test_a_constant_row_has_a_direction_as_long_as_it_is_not_centred():
     np.testing.assert_allclose(weight_norm(with_row(4), np.ones(5))[0][2], 7**-0.5, rtol=1e-12)
+
+
+def test_the_flag_goes_by_its_name_and_is_a_flag():
+    v, g = np.eye(3, 4), np.ones(3)
+    with pytest.raises(TypeError, match="positional"):
+        weight_norm(v, g, 1e-5)  # pyright: ignore
+    with pytest.raises(ValueError, match="centred is 1e-05: give True or False"):
+        weight_norm(v, g, centred=1e-5)  # pyright: ignore

@@ -64,13 +64,13 @@ def check_vjp(
             raise ValueError(f"argument {i} is {said(arg)}: pass the arrays one by one, as *args does")
     arrays = [_float64(f"argument {i}", arg) for i, arg in enumerate(args)]
     largest = max(1.0, *(float(abs(arg).max()) for arg in arrays))
-    step = 1e-6 * largest ** (1 / 3) if step is None else number(step)
+    h = 1e-6 * largest ** (1 / 3) if step is None else number(step)
     direction = [rng.standard_normal(arg.shape) for arg in arrays]
     y, cache = _pair(forward(*arrays))
     dy = rng.standard_normal(y.shape)
-    ahead, _ = _pair(forward(*(arg + step * v for arg, v in zip(arrays, direction, strict=True))))
-    behind, _ = _pair(forward(*(arg - step * v for arg, v in zip(arrays, direction, strict=True))))
-    numeric = float(np.sum(dy * (ahead - behind)) / (2 * step))
+    ahead, _ = _pair(forward(*(arg + h * v for arg, v in zip(arrays, direction, strict=True))))
+    behind, _ = _pair(forward(*(arg - h * v for arg, v in zip(arrays, direction, strict=True))))
+    numeric = float(np.sum(dy * (ahead - behind)) / (2 * h))
     returned = backward(dy, cache)
     returned = returned if isinstance(returned, tuple | list) else (returned,)
     grads = [float64(f"gradient {i}", g) for i, g in enumerate(returned)]
@@ -82,7 +82,7 @@ def check_vjp(
     if not difference <= rtol:  # this way round, because a NaN is no pass
         raise AssertionError(
             f"the finite difference gives {numeric:.9g}, the backward pass {analytic:.9g}: "
-            f"relative difference {difference:.1e}, allowed {rtol:.1e}, with a step of {step:.1e}: "
+            f"relative difference {difference:.1e}, allowed {rtol:.1e}, with a step of {h:.1e}: "
             "mend the backward pass or, beside large arguments, try a longer step"
         )
     return Check(numeric, analytic, difference)

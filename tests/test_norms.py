@@ -266,6 +266,7 @@ def test_each_dtype_layout_and_library_against_the_definition(kind: str, name: s
         float(np.abs(exact(a)).max()) for a in (cache.xhat, gamma, cache.rstd, beta, dy)
     )
     summed = math.prod(shape) / values
+    reference = 1e-15 * np.abs(before[0]).max() * rstd  # of xhat as it is defined, where few values lie far from zero
     parts = {  # beside it what it belongs to, and the size of the terms, some of which cancel
         "y": (y, expected.detach(), x, xhat * factor + shift),
         "dx": (grads.dx, by_autograd[0], x, slope * factor * rstd * (1 + xhat**2 if layout.scaled else 1)),
@@ -277,7 +278,7 @@ def test_each_dtype_layout_and_library_against_the_definition(kind: str, name: s
         assert dtype_of(got) == dtype_of(of), part
         assert got.shape == of.shape, part
         rounding = ROUNDING[dtype_of(got)]
-        allowed = rounding * np.abs(want.numpy()) + ARITHMETIC[dtype_of(x)] * size + 1e-7 * (rounding > 0)
+        allowed = rounding * np.abs(want.numpy()) + (ARITHMETIC[dtype_of(x)] + reference) * size + 1e-7 * (rounding > 0)
         assert (np.abs(exact(got) - want.numpy()) <= allowed).all(), part
     for got, want in zip(given_values, before, strict=True):
         np.testing.assert_array_equal(exact(got), want)
@@ -623,12 +624,12 @@ ROWS = [*np.ma.masked_array(X63, X63 > 15)]
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: batch_layout(X63), r"shape is an array of shape \(6, 3\) and no tuple of whole numbers"),
-        (lambda: batch_layout(torch.tensor(X63)), r"shape is a tensor of shape \(6, 3\)"),
+        (lambda: batch_layout(X63), r"shape is an array of shape \(6, 3\) and no tuple of whole numbers"),  # pyright: ignore
+        (lambda: batch_layout(torch.tensor(X63)), r"shape is a tensor of shape \(6, 3\)"),  # pyright: ignore
         (lambda: batch_layout(6), "shape is 6 and no tuple"),  # pyright: ignore
         (lambda: batch_layout(None), "shape is None"),  # pyright: ignore
-        (lambda: instance_layout(X63), r"shape is an array of shape \(6, 3\)"),
-        (lambda: group_layout(X63, 3), r"shape is an array of shape \(6, 3\)"),
+        (lambda: instance_layout(X63), r"shape is an array of shape \(6, 3\)"),  # pyright: ignore
+        (lambda: group_layout(X63, 3), r"shape is an array of shape \(6, 3\)"),  # pyright: ignore
         (lambda: layer_layout((6, 3), None), "over None trailing axes"),  # pyright: ignore
         (lambda: layer_layout((6, 3), 1.0), "over 1.0 trailing axes"),  # pyright: ignore
         (lambda: layer_layout((6, 3), torch.ones(2)), r"over a tensor of shape \(2,\) trailing axes"),  # pyright: ignore

@@ -489,7 +489,7 @@ def test_what_could_be_mistaken_for_another_goes_by_its_name():
 
 @pytest.mark.parametrize("count", [np.ones(2, int), torch.ones(2), torch.tensor(True), 4.0, "4"])
 def test_counts_and_channels_are_whole_numbers(count):
-    with pytest.raises(ValueError, match="shard 0 has count .*: give the number of values, a whole one"):
+    with pytest.raises(ValueError, match=r"shard 0 has count .*: give the number of values, a whole one"):
         pooled(Moments(np.zeros(3), np.ones(3), count))
     with pytest.raises(ValueError, match=r"channels is .*: give their number"):
         RunningStats.start(count)

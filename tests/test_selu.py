@@ -1,4 +1,3 @@
-
 """SELU against PyTorch, its moments against quadrature and sampling, its constants against the published ones."""
 
 import mpmath

@@ -428,8 +428,8 @@ PART = Part("a", 1.5, (1.2, 1.8), 9)
         (lambda: Claim.measured(**about(effect=2.0)), r"effect is 2\.0: give what bnlib\.paired returns"),
         (lambda: Claim.measured(**about(effect={"a": 2.0})), r"effect is 2\.0: give what"),
         (lambda: Claim.exact(**about(effect="2")), "has effect '2' and interval"),
-        (lambda: Claim.exact(**about(effect=2.0) | {"criterion": ">1"}), "has criterion '>1': make one"),
-        (lambda: Claim.exact(**about(effect=2.0) | {"criterion": None}), "has criterion None"),
+        (lambda: Claim.exact(**about(">1", effect=2.0)), "has criterion '>1': make one"),  # pyright: ignore
+        (lambda: Claim.exact(**about(None, effect=2.0)), "has criterion None"),  # pyright: ignore
         (lambda: Claim(kind="exact", **about(effect=2.0, interval=2.0)), r"has interval 2\.0: give a pair"),
         (lambda: Claim(kind="exact", **about(effect=2.0, interval=(1, 2, 3))), "has interval a tuple of 3"),
         (lambda: Claim(kind="statistical", **about(parts=[PART])), "has parts a list of 1: give a tuple of Part"),

@@ -53,6 +53,8 @@ def whole(a: Any) -> int | None:
 
 def wholes(name: str, a: Any) -> tuple[int, ...]:
     """Whole numbers as a tuple of Python's own, or a ValueError."""
+    if type(a) is tuple and all(type(n) is int for n in a):  # only for speed
+        return a
     try:
         found = [whole(n) for n in a] if isinstance(a, Iterable) else [None]
     except TypeError:  # of a tensor or an array without axes

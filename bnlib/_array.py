@@ -4,7 +4,9 @@ torch is never imported here.
 """
 
 import math
+from collections.abc import Iterable
 from numbers import Real
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ def is_tensor(a: Any) -> bool:
 def said(a: Any) -> str:
     """How an error names a value that should have been another: short, also for an array."""
     if isinstance(a, Real):
-        return f"{a}"
+        return f"a number of {a.bit_length()} bits" if isinstance(a, int) and a.bit_length() > 1000 else f"{a}"
     if a is None or isinstance(a, str | complex):
         return f"{a!r}"
     if is_tensor(a) or isinstance(a, np.ndarray):
@@ -35,7 +37,38 @@ def said(a: Any) -> str:
 
 def number(a: Any) -> float:
     """A number as Python's own float, which leaves an array's dtype alone; NaN for what is none, as True and False."""
-    return float(a) if type(a) is float or (isinstance(a, Real) and not isinstance(a, bool)) else math.nan
+    try:
+        return float(a) if type(a) is float or (isinstance(a, Real) and not isinstance(a, bool)) else math.nan
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.nan
+
+
+def whole(a: Any) -> int | None:
+    """A whole number as Python's own int; None for what is none, as True and False, 3.0 and an array of several."""
+    try:
+        return None if isinstance(a, bool) or "bool" in str(getattr(a, "dtype", "")) else index(a)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def wholes(name: str, a: Any) -> tuple[int, ...]:
+    """Whole numbers as a tuple of Python's own, or a ValueError."""
+    if type(a) is tuple and all(type(n) is int for n in a):  # only for speed
+        return a
+    try:
+        found = [whole(n) for n in a] if isinstance(a, Iterable) else [None]
+    except TypeError:  # of a tensor or an array without axes
+        found = [None]
+    if None in found:
+        raise ValueError(f"{name} is {said(a)} and no tuple of whole numbers: pass one (a shape is tuple(x.shape))")
+    return tuple(n for n in found if n is not None)
+
+
+def flag(name: str, a: Any) -> bool:
+    """True or False as Python's own bool, or a ValueError."""
+    if not isinstance(a, bool | np.bool_):
+        raise ValueError(f"{name} is {said(a)}: give True or False")
+    return bool(a)
 
 
 def checked_eps(eps: float) -> float:
@@ -60,10 +93,15 @@ def as_array(name: str, a: Any) -> Array:
             f"{name} of shape {a.shape} is a masked array, whose mask would be ignored: pass its .filled(value), or "
             "leave out the rows that hold masked values, or pass its .compressed(), which is one-dimensional"
         )
+    if _holds_masked(a):
+        raise ValueError(
+            f"{name} is {said(a)} with masked arrays in it, whose masks would be ignored: pass the .filled(value) of "
+            "each, or leave them out"
+        )
     try:
         a = np.asarray(a)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} is no array ({error}): pass a NumPy array or a tensor") from error
+        raise ValueError(f"{name} is no array but {said(a)} ({error}): pass a NumPy array or a tensor") from error
     return a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("="))
 
 
@@ -81,6 +119,17 @@ def float64(name: str, a: Any) -> np.ndarray:
     """Real numbers as a NumPy array of float64, or a ValueError."""
     a = reals(name, a)
     return (_to_numpy(name, a) if is_tensor(a) else a).astype(np.float64, copy=False)
+
+
+def together(**arrays: Any) -> list[np.ndarray]:
+    """Each as :func:`float64` gives it, or a ValueError if the shapes do not broadcast."""
+    found = {name: float64(name, a) for name, a in arrays.items()}
+    try:
+        np.broadcast_shapes(*(a.shape for a in found.values()))
+    except ValueError as error:
+        shapes = " and ".join(f"{name} has shape {a.shape}" for name, a in found.items())
+        raise ValueError(f"{shapes}, which do not fit together: give one shape, or a number for one of them") from error
+    return list(found.values())
 
 
 def like(x: Array, name: str, a: Any) -> Array:
@@ -112,6 +161,11 @@ def of_dtype(x: Array, name: str, a: Any) -> Array:
 def cast(a: Array, dtype: Any) -> Array:
     """The values of a with a dtype; a itself if it has it."""
     return a.to(dtype) if is_tensor(a) else a.astype(dtype, copy=False)
+
+
+def shaped(a: Array, shape: tuple[int, ...]) -> Array:
+    """The values of a in a shape; a itself if it has it: of an autograd Function's views none is changed in place."""
+    return a if tuple(a.shape) == shape else a.reshape(shape)
 
 
 def widened(x: Array) -> Array:
@@ -167,6 +221,10 @@ def magnitude(a: Array) -> Array:
     if is_tensor(a):
         return a.detach().abs().amax(1, keepdim=True).log2().floor().exp2()
     return np.exp2(np.floor(np.log2(np.abs(a).max(axis=1, keepdims=True))))
+
+
+def _holds_masked(a: Any) -> bool:
+    return isinstance(a, np.ma.MaskedArray) or (isinstance(a, list | tuple) and any(map(_holds_masked, a)))
 
 
 def _of_kind(name: str, a: Array, kinds: tuple[str, ...]) -> Array:

@@ -21,7 +21,7 @@ def check_vjp(
     backward: Callable[[Any, Any], Any],
     *args: np.ndarray,
     rng: np.random.Generator,
-    step: float = 1e-6,
+    step: float | None = None,
     rtol: float = 1e-6,
 ) -> Check:
     """Compare a backward pass with a central difference, along one random direction through all arguments at once.
@@ -37,7 +37,8 @@ def check_vjp(
         argument is taken as well
     args : float64 arrays of any shapes, but not empty
     rng : where the direction and the cotangent come from
-    step : the length of the step along the direction, in the units of the arguments
+    step : the length of the step along the direction, in the units of the arguments; if None, 1e-6, or where
+        an absolute value is larger than 1, 1e-6 times the cube root of the largest, for the sake of rounding
     rtol : the largest relative difference that passes
 
     Raises
@@ -45,12 +46,16 @@ def check_vjp(
     AssertionError
         If the two numbers differ, or if one of them is not finite.
     ValueError
-        If an argument, or y, is not a float64 array without a mask; if forward does not return y and a cache; if the
-        number or the shapes of the gradients are wrong; or if step, rtol or rng is none.
+        If forward or backward is no function; if an argument, or y, is not a float64 array without a mask; if forward
+        does not return y and a cache; if the number or the shapes of the gradients are wrong; or if step, rtol or rng
+        is none.
     """
     if not hasattr(rng, "standard_normal"):
         raise ValueError(f"rng is {said(rng)}: pass numpy.random.default_rng(0), or another seed")
-    if not (0 < number(step) < np.inf and 0 <= number(rtol) < np.inf):
+    for name, function in (("forward", forward), ("backward", backward)):
+        if not callable(function):
+            raise ValueError(f"{name} is {said(function)}: pass a function")
+    if not ((step is None or 0 < number(step) < np.inf) and 0 <= number(rtol) < np.inf):
         raise ValueError(f"step is {said(step)} and rtol {said(rtol)}: give a small positive number for each")
     if not args:
         raise ValueError("there is no argument to differentiate by: pass those of forward, each by itself")
@@ -58,12 +63,14 @@ def check_vjp(
         if isinstance(arg, list | tuple) and any(np.ndim(part) for part in arg if hasattr(part, "shape")):
             raise ValueError(f"argument {i} is {said(arg)}: pass the arrays one by one, as *args does")
     arrays = [_float64(f"argument {i}", arg) for i, arg in enumerate(args)]
+    largest = max(1.0, *(float(abs(arg).max()) for arg in arrays))
+    h = 1e-6 * largest ** (1 / 3) if step is None else number(step)
     direction = [rng.standard_normal(arg.shape) for arg in arrays]
     y, cache = _pair(forward(*arrays))
     dy = rng.standard_normal(y.shape)
-    ahead, _ = _pair(forward(*(arg + step * v for arg, v in zip(arrays, direction, strict=True))))
-    behind, _ = _pair(forward(*(arg - step * v for arg, v in zip(arrays, direction, strict=True))))
-    numeric = float(np.sum(dy * (ahead - behind)) / (2 * step))
+    ahead, _ = _pair(forward(*(arg + h * v for arg, v in zip(arrays, direction, strict=True))))
+    behind, _ = _pair(forward(*(arg - h * v for arg, v in zip(arrays, direction, strict=True))))
+    numeric = float(np.sum(dy * (ahead - behind)) / (2 * h))
     returned = backward(dy, cache)
     returned = returned if isinstance(returned, tuple | list) else (returned,)
     grads = [float64(f"gradient {i}", g) for i, g in enumerate(returned)]
@@ -75,7 +82,8 @@ def check_vjp(
     if not difference <= rtol:  # this way round, because a NaN is no pass
         raise AssertionError(
             f"the finite difference gives {numeric:.9g}, the backward pass {analytic:.9g}: "
-            f"relative difference {difference:.1e}, allowed {rtol:.1e}"
+            f"relative difference {difference:.1e}, allowed {rtol:.1e}, with a step of {h:.1e}: "
+            "mend the backward pass or, beside large arguments, try a longer step"
         )
     return Check(numeric, analytic, difference)
 

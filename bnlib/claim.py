@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+from bnlib._array import number, said, whole
 from bnlib.paired import MIN_SEEDS, Effect
 
 MIME_TYPE = "application/vnd.bnlib.claim+json"
@@ -39,13 +40,17 @@ class Criterion:
 
     def __post_init__(self) -> None:
         """Reject what no effect could be compared with."""
-        if self.operator not in OPERATORS:
-            raise ValueError(f"operator is {self.operator!r}: choose one of {OPERATORS}")
-        if not math.isfinite(self.value) or not math.isfinite(self.margin) or self.margin < 0:
-            raise ValueError(f"value is {self.value} and margin {self.margin}: both must be finite, the margin >= 0")
+        if not isinstance(self.operator, str) or self.operator not in OPERATORS:
+            raise ValueError(f"operator is {said(self.operator)}: choose one of {OPERATORS}")
+        if not math.isfinite(number(self.value)) or not 0 <= number(self.margin) < math.inf:
+            raise ValueError(
+                f"value is {said(self.value)} and margin {said(self.margin)}: both must be finite, the margin >= 0"
+            )
 
     def judge(self, low: float, high: float) -> str:
-        """The verdict on an effect that lies between low and high."""
+        """The verdict on an effect that lies between low and high; a ValueError if these are not two such numbers."""
+        if not number(low) <= number(high):
+            raise ValueError(f"low is {said(low)} and high {said(high)}: give two numbers, the smaller first")
         above, below = self.value + self.margin, self.value - self.margin
         match self.operator:
             case ">":
@@ -94,9 +99,9 @@ class Claim:
     Raises
     ------
     ValueError
-        If the kind is unknown, if there is no effect, if an interval does not contain its effect, if the interval of
-        an exact claim is not a point, if a number is not finite, or if a statistical effect has fewer than eight
-        seeds.
+        If the kind is unknown, if there is no effect, if the criterion is none, if an interval is no pair or does not
+        contain its effect, if the interval of an exact claim is not a point, if a number is not finite, if n is no
+        whole number from 1 up, or if a statistical effect has fewer than eight seeds.
     """
 
     id: str
@@ -113,8 +118,16 @@ class Claim:
 
     def __post_init__(self) -> None:
         """Fill in the interval of an exact claim, and reject what cannot be a measurement."""
-        if self.kind not in KINDS:
-            raise ValueError(f"claim {self.id!r} has kind {self.kind!r}: choose one of {KINDS}")
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
+            raise ValueError(f"claim {self.id!r} has kind {said(self.kind)}: choose one of {KINDS}")
+        if not isinstance(self.criterion, Criterion):
+            raise ValueError(
+                f"claim {self.id!r} has criterion {said(self.criterion)}: make one, such as Criterion('>', 1.0)"
+            )
+        if not isinstance(self.parts, tuple) or not all(isinstance(part, Part) for part in self.parts):
+            raise ValueError(
+                f"claim {self.id!r} has parts {said(self.parts)}: give a tuple of Part(condition, effect, interval, n)"
+            )
         if self.kind == "exact" and self.effect is not None and self.interval is None:
             object.__setattr__(self, "interval", (self.effect, self.effect))
         if (self.effect is None) != (self.interval is None) or not (self.parts or self._whole):
@@ -122,11 +135,16 @@ class Claim:
                 f"claim {self.id!r} has effect {self.effect}, interval {self.interval} and {len(self.parts)} parts: "
                 "give an effect with its interval, or parts"
             )
-        for condition, effect, (low, high), n in self._whole + self.parts:
+        for condition, effect, interval, n in self._whole + self.parts:
             name = f"claim {self.id!r}" + (f", {condition}," if condition else "")
-            if not all(map(math.isfinite, (effect, low, high))) or not low <= effect <= high:
+            if not isinstance(interval, tuple | list) or len(interval) != 2:
+                raise ValueError(f"{name} has interval {said(interval)}: give a pair (low, high)")
+            if (whole(n) or 0) < 1:
+                raise ValueError(f"{name} has n = {said(n)}: give the number of seeds or cases, a whole one from 1 up")
+            low, high = interval
+            if not all(math.isfinite(number(a)) for a in (effect, low, high)) or not low <= effect <= high:
                 raise ValueError(
-                    f"{name} has effect {effect} and interval ({low}, {high}): "
+                    f"{name} has effect {said(effect)} and interval ({said(low)}, {said(high)}): "
                     "give finite numbers with low <= effect <= high"
                 )
             if self.kind == "exact" and low != high:
@@ -140,6 +158,12 @@ class Claim:
 
         ``about`` holds id, chapter, statement, source, criterion and unit.
         """
+        for e in effect.values() if isinstance(effect, Mapping) else (effect,):
+            if not isinstance(e, Effect):
+                raise ValueError(
+                    f"effect is {said(e)}: give what bnlib.paired returns, Effect(value, low, high, n), "
+                    "or use Claim.exact"
+                )
         if isinstance(effect, Mapping):
             parts = tuple(Part(condition, e.value, (e.low, e.high), e.n) for condition, e in effect.items())
             return cls(kind="statistical", parts=parts, **about)

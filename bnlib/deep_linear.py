@@ -1,12 +1,13 @@
 """The deep linear network y = x w1 w2 ... wl, and what one step of gradient descent does to it, order by order."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnlib._array import reals
+from bnlib._array import like, number, said
 
 Layers = Sequence[ArrayLike] | np.ndarray
 
@@ -33,10 +34,13 @@ def update_expansion(weights: Layers, steps: Layers, lr: float) -> np.ndarray:
     ------
     ValueError
         If there is no layer, if the numbers or shapes of weights and steps differ, if the matrices do not fit together,
-        or if an array is masked or holds no real numbers.
+        if an array is masked or holds no real numbers, if autograd follows a tensor, or if lr is no finite number.
     """
-    layers = [reals(f"layer {i}", a) for i, a in enumerate(weights)]
-    moves = [reals(f"step {i}", a) for i, a in enumerate(steps)]
+    if not math.isfinite(number(lr)):
+        raise ValueError(f"lr is {said(lr)}: give the learning rate, a finite number")
+    lr = number(lr)
+    layers = [like(np.empty(0), f"layer {i}", a) for i, a in enumerate(weights)]  # of tensors, arrays
+    moves = [like(np.empty(0), f"step {i}", a) for i, a in enumerate(steps)]
     shapes, needed = [m.shape for m in moves], [w.shape for w in layers]
     if not layers or shapes != needed:
         raise ValueError(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from bnlib._array import Array, cast, float64, floats, widened
+from bnlib._array import Array, cast, floats, together, widened
 
 MEAN = 1 / math.sqrt(2 * math.pi)  # of relu(z), for z of mean 0 and variance 1: about 0.399
 STD = math.sqrt((1 - 1 / math.pi) / 2)  # of relu(z): about 0.584
@@ -56,9 +56,9 @@ def relu_moments(mean: ArrayLike, var: ArrayLike) -> ReluMoments:
     ------
     ValueError
         If a variance is not positive: z is then no Gaussian, and relu_moments(m, 0) would be relu(m) and 0. Or if mean
-        or var is masked, or holds no real numbers.
+        or var is masked, or holds no real numbers, or if they do not broadcast.
     """
-    mean, var = float64("mean", mean), float64("var", var)
+    mean, var = together(mean=mean, var=var)
     if not (var > 0).all():
         raise ValueError(f"the smallest variance is {var.min()}, but a Gaussian's is positive: leave such units out")
     s = np.sqrt(var)

@@ -5,8 +5,7 @@ pass through them as NumPy arrays do, and autograd differentiates the forward pa
 """
 
 import math
-from dataclasses import dataclass, replace
-from operator import index
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +15,18 @@ from bnlib._array import (
     as_array,
     cast,
     checked_eps,
+    flag,
     floats,
     if_last,
     inner,
+    number,
     of_dtype,
     said,
+    shaped,
     times,
     total,
+    whole,
+    wholes,
     widened,
 )
 
@@ -40,25 +44,32 @@ class Layout:
     axes : tuple of int
         The axes of the view over which mean and variance are taken.
     centred : bool
-        Whether the mean is subtracted. RMS norm does not: its variance is the mean square.
+        Whether the mean is subtracted; by keyword, as scaled. RMS norm does not: its variance is the mean square.
     scaled : bool
         Whether the standard deviation is divided by. Mean-only batch norm does not.
 
     Raises
     ------
     ValueError
-        If params or axes do not fit the view.
+        If params or axes do not fit the view, if one of the three holds no whole numbers, or if a flag is no bool.
     """
 
     view: tuple[int, ...]
     params: tuple[int, ...]
     axes: tuple[int, ...]
+    _: KW_ONLY
     centred: bool = True
     scaled: bool = True
 
     def __post_init__(self) -> None:
         """Reject what would be no norm, or another one than meant."""
+        for name in ("view", "params", "axes"):
+            object.__setattr__(self, name, wholes(name, getattr(self, name)))  # the way of a frozen dataclass
+        for name in ("centred", "scaled"):
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
         n = len(self.view)
+        if any(v < 0 for v in self.view):
+            raise ValueError(f"view is {self.view}: give the length of each axis, none negative")
         if len(self.params) != n or any(p not in (1, v) for p, v in zip(self.params, self.view, strict=True)):
             raise ValueError(f"params {self.params} do not fit the view {self.view}: give 1 or its length on each axis")
         if len({*self.axes, *range(n)}) != n or len({*self.axes}) != len(self.axes):
@@ -123,7 +134,7 @@ def normalize(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float = 
 
     Where x is of half precision (float16, bfloat16), all of this is computed in float32, as PyTorch does beside float32
     parameters, and y is rounded once, at the end: sums of float16 overflow above 65,504, and in neither do they keep
-    their digits.
+    their digits. In float32 the squares of deviations above 1e19 overflow, as PyTorch's do.
 
     Parameters
     ----------
@@ -156,7 +167,7 @@ def transform(x: Array, gamma: Array, beta: Array, layout: Layout, eps: float) -
     centred, rough, rest, var = centre(widened(x).reshape(layout.view), layout)
     y, xhat, rstd = scale(centred, var, gamma, beta, layout, eps)
     moments = Moments((rough + rest).reshape(layout.kept), var.reshape(layout.kept), layout.count)
-    return cast(y.reshape(shape), x.dtype), Cache(xhat, rstd, gamma, layout, moments, shape, x.dtype)
+    return cast(shaped(y, shape), x.dtype), Cache(xhat, rstd, gamma, layout, moments, shape, x.dtype)
 
 
 def centre(x: Array, layout: Layout) -> tuple[Array, Array, Array, Array]:
@@ -251,6 +262,7 @@ def backward_dx(dy: Array, cache: Cache, mean: Array, along: Array) -> Array:
 
 def batch_layout(shape: tuple[int, ...]) -> Layout:
     """Batch norm's layout for x of shape (N, C, ...): statistics over all axes but the channels'."""
+    shape = wholes("shape", shape)
     return Layout(shape, _per_channel(shape), (0, *range(2, len(shape))))
 
 
@@ -259,16 +271,18 @@ def layer_layout(shape: tuple[int, ...], trailing: int = 1) -> Layout:
 
     Over all axes x is one example.
     """
+    shape, axes = wholes("shape", shape), whole(trailing)
     if not shape:
         raise ValueError("x has shape (), but an axis is needed to take statistics over: pass x.reshape(1, -1)")
-    if not 0 < trailing <= len(shape):
-        raise ValueError(f"cannot normalize over {trailing} trailing axes of {shape}: choose 1 to {len(shape)}")
-    lead = len(shape) - trailing
+    if axes is None or not 0 < axes <= len(shape):
+        raise ValueError(f"cannot normalize over {said(trailing)} trailing axes of {shape}: choose 1 to {len(shape)}")
+    lead = len(shape) - axes
     return Layout(shape, (1,) * lead + shape[lead:], tuple(range(lead, len(shape))))
 
 
 def instance_layout(shape: tuple[int, ...]) -> Layout:
     """Instance norm's layout for x of shape (N, C, L, ...): each channel of each example by itself."""
+    shape = wholes("shape", shape)
     if len(shape) < 3:
         raise ValueError(f"x has shape {shape}, with no axis behind the channels to take instance statistics over")
     return Layout(shape, _per_channel(shape), tuple(range(2, len(shape))))
@@ -276,10 +290,11 @@ def instance_layout(shape: tuple[int, ...]) -> Layout:
 
 def group_layout(shape: tuple[int, ...], groups: int) -> Layout:
     """Group norm's layout for x of shape (N, C, ...): each group of neighbouring channels of each example by itself."""
+    shape, each = wholes("shape", shape), whole(groups)
     channels = _channels(shape)
-    if isinstance(groups, bool) or not hasattr(groups, "__index__"):
+    if each is None:
         raise ValueError(f"groups is {said(groups)}: give a whole number that divides the {channels} channels")
-    groups = index(groups)
+    groups = each
     if groups < 1 or channels % groups:
         raise ValueError(
             f"{groups} groups do not divide the {channels} channels of x {shape}: "
@@ -319,6 +334,8 @@ def rms_norm(x: Array, gamma: Array, beta: Array | None = None, eps: float = 1e-
     in that shape. See :func:`normalize` for the rest.
     """
     x, gamma = floats("x", x), as_array("gamma", gamma)
+    if not math.isnan(number(beta)):
+        raise ValueError(f"beta is {said(beta)}: give an array of gamma's shape; eps goes by its name, eps={beta}")
     beta = np.zeros(tuple(gamma.shape)) if beta is None else beta
     return normalize(x, gamma, beta, replace(_trailing(x, gamma), centred=False), eps)
 

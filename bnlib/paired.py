@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlib._array import float64, number, said
+
 MIN_SEEDS = 8
 
 
@@ -32,7 +34,8 @@ def mean(a: ArrayLike, confidence: float = 0.95) -> Effect:
     Raises
     ------
     ValueError
-        If there are fewer than eight seeds, if a value is not finite, or if confidence lies outside (0, 1).
+        If there are fewer than eight seeds, if a value is masked, not real or not finite, or if confidence lies outside
+        (0, 1).
     """
     return _t_interval(_per_seed(a=a)[0], confidence)
 
@@ -145,8 +148,8 @@ def _t_interval(values: np.ndarray, confidence: float) -> Effect:
 
 
 def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
+    if not 0 < number(confidence) < 1:
+        raise ValueError(f"confidence is {said(confidence)}: give a number between 0 and 1, such as 0.95")
 
 
 def _out_of_reach(confidence: float, of: str, n: int) -> ValueError:
@@ -157,7 +160,7 @@ def _out_of_reach(confidence: float, of: str, n: int) -> ValueError:
 
 def _per_seed(**samples: ArrayLike) -> list[np.ndarray]:
     """The samples as float64 arrays of one shape (n,), n at least eight, all finite."""
-    arrays = {name: np.asarray(sample, dtype=np.float64) for name, sample in samples.items()}
+    arrays = {name: float64(name, sample) for name, sample in samples.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"the shapes differ, {shapes}: give both the same seeds in the same order")

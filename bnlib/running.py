@@ -1,13 +1,26 @@
 """Batch norm after training: running statistics, inference with them, and folding them into the layer before."""
 
-from dataclasses import dataclass, replace
-from operator import index
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from bnlib._array import Array, cast, checked_eps, floats, if_last, like, number, of_dtype, reals, said, widened
+from bnlib._array import (
+    Array,
+    cast,
+    checked_eps,
+    flag,
+    floats,
+    if_last,
+    like,
+    number,
+    of_dtype,
+    reals,
+    said,
+    whole,
+    widened,
+)
 from bnlib.norms import Cache, Moments
 
 
@@ -29,19 +42,20 @@ class RunningStats:
     ----------
     mean, var : arrays or tensors of floats, of shape (C,), in x's unit and its square; of half precision they become
         float32, since a tenth of a small change would be rounded away
-    steps : the number of batches seen
+    steps : the number of batches seen; by keyword, as what follows
     momentum : between 0 and 1, or None
     unbiased : whether the variances of the batches are made unbiased before they are averaged
 
     Raises
     ------
     ValueError
-        If momentum lies outside [0, 1] or is no number, if mean and var are not both floats of one shape (C,), or if a
-        variance is negative.
+        If momentum lies outside [0, 1] or is no number, if steps is no whole number or negative, if mean and var are
+        not both floats of one shape (C,), or if a variance is negative.
     """
 
     mean: Array
     var: Array
+    _: KW_ONLY
     steps: int = 0
     momentum: float | None = 0.1
     unbiased: bool = True
@@ -53,6 +67,9 @@ class RunningStats:
                 f"momentum is {said(self.momentum)}, but it is the weight of the newest batch: "
                 "give a number between 0 and 1, or None for the cumulative average"
             )
+        steps = whole(self.steps)
+        if steps is None or steps < 0:
+            raise ValueError(f"steps is {said(self.steps)}: give the number of batches seen, 0 or more")
         mean = widened(floats("mean", self.mean))
         var = like(mean, "var", widened(floats("var", self.var)))
         if len(mean.shape) != 1 or mean.shape != var.shape:
@@ -62,12 +79,13 @@ class RunningStats:
             )
         _check_var("var", var)
         momentum = None if self.momentum is None else number(self.momentum)
-        for name, value in (("mean", mean), ("var", var), ("momentum", momentum)):
+        checked = {"mean": mean, "var": var, "steps": steps, "momentum": momentum}
+        for name, value in (checked | {"unbiased": flag("unbiased", self.unbiased)}).items():
             object.__setattr__(self, name, value)  # the way of a frozen dataclass
 
     @classmethod
     def start(
-        cls, channels: int, momentum: float | None = 0.1, unbiased: bool = True, dtype: DTypeLike = np.float64
+        cls, channels: int, *, momentum: float | None = 0.1, unbiased: bool = True, dtype: DTypeLike = np.float64
     ) -> Self:
         """Mean 0 and variance 1 in every channel, no batch seen: PyTorch's start, in float32 where dtype is a half one.
 
@@ -77,11 +95,17 @@ class RunningStats:
         Raises
         ------
         ValueError
-            If channels is no whole number, or negative; else as :class:`RunningStats`.
+            If channels is no whole number, or negative; if dtype is none of NumPy's; else as :class:`RunningStats`.
         """
-        if isinstance(channels, bool) or not hasattr(channels, "__index__") or channels < 0:
+        size = whole(channels)
+        if size is None or size < 0:
             raise ValueError(f"channels is {said(channels)}: give their number, such as x.shape[1]")
-        return cls(np.zeros(channels, dtype), np.ones(channels, dtype), momentum=momentum, unbiased=unbiased)
+        try:
+            mean, var = np.zeros(size, dtype), np.ones(size, dtype)
+        except TypeError as error:
+            remedy = "give one of NumPy's, such as numpy.float32, or for tensors RunningStats(mean, var)"
+            raise ValueError(f"dtype is {dtype!r} and none of NumPy's: {remedy}") from error
+        return cls(mean, var, momentum=momentum, unbiased=unbiased)
 
     def update(self, moments: Moments) -> Self:
         """The statistics after one more batch, from the moments that :func:`bnlib.norms.batch_norm` cached.
@@ -144,7 +168,7 @@ def pooled(*moments: Moments) -> Moments:
 
 
 def batch_norm_inference(
-    x: Array, gamma: Array, beta: Array, stats: RunningStats | Moments, eps: float = 1e-5, scaled: bool = True
+    x: Array, gamma: Array, beta: Array, stats: RunningStats | Moments, eps: float = 1e-5, *, scaled: bool = True
 ) -> Array:
     """Batch norm with fixed statistics: an affine map of each channel, which does not see the rest of the batch.
 
@@ -169,7 +193,7 @@ def batch_norm_inference(
         If x is masked, not floating-point, or has another rank, if the numbers of channels differ, or if eps or a
         variance is negative.
     """
-    x, stats, eps = floats("x", x), _statistics(stats), checked_eps(eps)
+    x, stats, eps, scaled = floats("x", x), _statistics(stats), checked_eps(eps), flag("scaled", scaled)
     _check_weights("x", x, "(N, C), (N, C, L) or (N, C, H, W)", 1, stats)
     wide = widened(x)
     gamma, beta = of_dtype(wide, "gamma", gamma), of_dtype(wide, "beta", beta)
@@ -239,13 +263,14 @@ def _checked(name: str, moments: Any, beside: Array | None) -> Moments:
         elif isinstance(moments, list | tuple) and any(isinstance(m, Moments) for m in moments):
             remedy = "pass Moments one by one, as pooled(*moments) does"
         raise ValueError(f"{name} is {said(moments)}: {remedy}")
-    if isinstance(moments.count, bool) or not hasattr(moments.count, "__index__"):
+    count = whole(moments.count)
+    if count is None:
         raise ValueError(f"{name} has count {said(moments.count)}: give the number of values, a whole one")
     mean, var = reals("mean", moments.mean), reals("var", moments.var)
     mean = widened(like(mean if beside is None else beside, "mean", mean))
     var = widened(like(mean, "var", var))
     _check_var("var", var)
-    return Moments(mean, var, index(moments.count))
+    return Moments(mean, var, count)
 
 
 def _check_var(name: str, var: Array) -> None:

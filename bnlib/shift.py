@@ -7,7 +7,7 @@ each example.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnlib._array import float64, number, said
+from bnlib._array import float64, number, said, whole
 
 
 def gaussian_ratio(x: ArrayLike, shift: ArrayLike) -> np.ndarray:
@@ -102,21 +102,26 @@ def domain_auc(source: ArrayLike, target: ArrayLike, folds: int = 5, seed: int =
     ----------
     source, target : (n_s, d) and (n_t, d), at least ``folds`` rows each
     folds : number of parts, each held out once, at least 2
-    seed : of the shuffling
+    seed : of the shuffling, a whole number below 2 ** 32
 
     Raises
     ------
     ValueError
-        If the arrays are not (n, d) with the same d, or hold what is not finite, or if there are too few rows.
+        If the arrays are not (n, d) with the same d, or hold what is not finite, if there are too few rows, or if folds
+        or seed is no such number.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     source, target = _rows(source=source, target=target)
-    if folds < 2 or min(len(source), len(target)) < folds:
+    parts, start = whole(folds), whole(seed)
+    if start is None or not 0 <= start < 2**32:
+        raise ValueError(f"seed is {said(seed)}: give a whole number from 0 to 2 ** 32 - 1")
+    if parts is None or parts < 2 or min(len(source), len(target)) < parts:
         raise ValueError(
-            f"{folds} folds of {len(source)} and {len(target)} rows: give 2 folds or more, and as many rows of each"
+            f"{said(folds)} folds of {len(source)} and {len(target)} rows: "
+            "give 2 folds or more, and as many rows of each"
         )
-    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    split = StratifiedKFold(parts, shuffle=True, random_state=start)
     x, domain = np.concatenate([source, target]), _domains(source, target)
     return float(cross_val_score(_classifier(1.0), x, domain, cv=split, scoring="roc_auc").mean())
 

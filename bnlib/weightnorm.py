@@ -21,12 +21,12 @@ class WeightGrads(NamedTuple):
     dg: Array
 
 
-def weight_layout(units: int, inputs: int, centred: bool = False) -> Layout:
+def weight_layout(units: int, inputs: int, *, centred: bool = False) -> Layout:
     """Each row of weights by itself, and one length for all of it."""
     return Layout((units, inputs), (units, 1), (1,), centred=centred)
 
 
-def weight_norm(v: Array, g: Array, centred: bool = False) -> tuple[Array, Cache]:
+def weight_norm(v: Array, g: Array, *, centred: bool = False) -> tuple[Array, Cache]:
     """Weights w of which row k has the direction of v's row k and the length g[k]: :cite:`salimans2016weight`, eq. 2.
 
     w = g v / abs(v), row by row, with abs(v) the length of a row. There is no eps: a row without length has no
@@ -59,7 +59,7 @@ def weight_norm(v: Array, g: Array, centred: bool = False) -> tuple[Array, Cache
         raise ValueError(f"v has shape {shape}, but (units, ...) is needed: for one unit pass v.reshape(1, -1)")
     if tuple(g.shape) != shape[:1]:
         raise ValueError(f"g has shape {tuple(g.shape)}, but v of shape {shape} needs a length for each of its rows")
-    layout = weight_layout(shape[0], math.prod(shape[1:]), centred)
+    layout = weight_layout(shape[0], math.prod(shape[1:]), centred=centred)
     if not layout.count:
         raise ValueError(f"v of shape {shape} is empty: there is no weight to take a length of")
     rows = widened(v).reshape(layout.view)

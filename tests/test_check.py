@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from bnlib.check import check_vjp
+from bnlib.norms import batch_norm, normalize_backward
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ SQUARE = (lambda x: (x**2, x)), (lambda dy, x: (2 * x * dy,))
         ((ROWS,), {"rng": 0}, r"rng is 0: pass numpy\.random\.default_rng\(0\)"),
         ((ROWS,), {"step": 0}, "step is 0 and rtol 1e-06: give a small positive number"),
         ((ROWS,), {"step": np.full(3, 1e-6)}, r"step is an array of shape \(3,\)"),
-        ((ROWS,), {"rtol": "1e-6"}, "step is 1e-06 and rtol '1e-6'"),
+        ((ROWS,), {"rtol": "1e-6"}, "step is None and rtol '1e-6'"),
         ((ROWS,), {"forward": lambda x: x**2}, r"forward returns an array of shape \(4, 3\): return y and what"),
         (
             (ROWS,),
@@ -171,3 +172,20 @@ def test_natural_slips_have_their_sentence(args, change, message):
 def test_rejects_gradients_of_the_wrong_number_or_shape(rng, wrong):
     with pytest.raises(ValueError, match=r"gradients have shapes .*arguments \[\(4, 3\), \(3, 5\)\]: return one"):
         check_vjp(matmul, wrong, rng.normal(size=(4, 3)), rng.normal(size=(3, 5)), rng=rng)
+
+
+def test_functions_are_needed(rng):
+    with pytest.raises(ValueError, match="forward is None: pass a function"):
+        check_vjp(None, matmul_backward, np.eye(2), np.eye(2), rng=rng)  # pyright: ignore
+    with pytest.raises(ValueError, match="backward is None: pass a function"):
+        check_vjp(matmul, None, np.eye(2), np.eye(2), rng=rng)  # pyright: ignore
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("mean", [0.0, 1e3, 1e6])
+def test_a_right_backward_pass_far_from_zero_passes(seed: int, mean: float):
+    rng = np.random.default_rng(seed)
+    x = mean + rng.normal(size=(6, 3))
+    check_vjp(batch_norm, normalize_backward, x, np.ones(3), np.zeros(3), rng=rng)
+    with pytest.raises(AssertionError, match=r"with a step of 1\.0e-12: mend .* try a longer step"):
+        check_vjp(batch_norm, normalize_backward, 1e6 + x, np.ones(3), np.zeros(3), rng=rng, step=1e-12)

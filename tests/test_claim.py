@@ -411,3 +411,36 @@ def test_an_empty_dict_of_effects_is_rejected(make):
 def test_a_claim_is_a_value():
     with pytest.raises(dataclasses.FrozenInstanceError):
         measured(*YES).effect = 3.0  # pyright: ignore[reportAttributeAccessIssue]
+
+
+PART = Part("a", 1.5, (1.2, 1.8), 9)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: Criterion(">", "1"), r"value is '1' and margin 0\.0: both must be finite"),  # pyright: ignore
+        (lambda: Criterion(">", None), "value is None"),  # pyright: ignore
+        (lambda: Criterion(">", 1.0, "0"), "margin '0'"),  # pyright: ignore
+        (lambda: Criterion([], 1.0), "operator is a list of 0: choose"),  # pyright: ignore
+        (lambda: ABOVE_1.judge(2, 1), "low is 2 and high 1: give two numbers, the smaller first"),
+        (lambda: ABOVE_1.judge(float("nan"), 1), "low is nan"),
+        (lambda: Claim.measured(**about(effect=2.0)), r"effect is 2\.0: give what bnlib\.paired returns"),
+        (lambda: Claim.measured(**about(effect={"a": 2.0})), r"effect is 2\.0: give what"),
+        (lambda: Claim.exact(**about(effect="2")), "has effect '2' and interval"),
+        (lambda: Claim.exact(**about(">1", effect=2.0)), "has criterion '>1': make one"),  # pyright: ignore
+        (lambda: Claim.exact(**about(None, effect=2.0)), "has criterion None"),  # pyright: ignore
+        (lambda: Claim(kind="exact", **about(effect=2.0, interval=2.0)), r"has interval 2\.0: give a pair"),
+        (lambda: Claim(kind="exact", **about(effect=2.0, interval=(1, 2, 3))), "has interval a tuple of 3"),
+        (lambda: Claim(kind="statistical", **about(parts=[PART])), "has parts a list of 1: give a tuple of Part"),
+        (lambda: Claim(kind="statistical", **about(parts=(1,))), "has parts a tuple of 1"),
+        (lambda: Claim(kind=None, **about(effect=2.0)), "has kind None: choose"),  # pyright: ignore
+        *(
+            (lambda n=n: Claim.exact(**about(effect=2.0, n=n)), f"has n = {n!r}: give the number")
+            for n in ("3", 0, 9.5)
+        ),
+    ],
+)
+def test_what_is_no_claim_names_value_and_remedy(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

@@ -5,6 +5,7 @@ from math import comb, prod
 
 import numpy as np
 import pytest
+import torch
 
 from bnlib.deep_linear import update_expansion
 
@@ -91,3 +92,17 @@ def test_masked_and_complex_layers_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             update_expansion(weights, steps, 0.1)
+
+
+@pytest.mark.parametrize("lr", ["0.1", None, np.ones(2), np.nan])
+def test_the_rate_is_a_number(lr):
+    with pytest.raises(ValueError, match=r"lr is .*: give the learning rate"):
+        update_expansion([2.0], [1.0], lr)
+
+
+def test_tensors_become_arrays():
+    w, s = np.eye(2), np.ones((2, 2))
+    got = update_expansion([torch.tensor(w), w], [torch.tensor(s), s], 0.1)  # pyright: ignore
+    np.testing.assert_array_equal(got, update_expansion([w, w], [s, s], 0.1))
+    with pytest.raises(ValueError, match="layer 0 is a tensor that autograd follows"):
+        update_expansion([torch.eye(2, requires_grad=True)], [s], 0.1)  # pyright: ignore

@@ -111,3 +111,8 @@ def test_half_precision_is_rounded_once_and_masks_are_refused():
         normalized_relu([1, 2])
     with pytest.raises(ValueError, match=r"mean of shape \(300,\) is a masked array"):
         relu_moments(masked, 1.0)
+
+
+def test_what_does_not_fit_together_is_a_clear_error():
+    with pytest.raises(ValueError, match=r"mean has shape \(2,\) and var has shape \(3,\), which do not fit together"):
+        relu_moments([0, 1], [1, 2, 3])

@@ -193,3 +193,25 @@ def test_rejects_a_confidence_out_of_range(pairs, effect, confidence):
 def test_says_when_the_seeds_do_not_suffice(rng, effect, of):
     with pytest.raises(ValueError, match=rf"confidence 0.999 is out of reach for the {of} of 8 seeds: use more"):
         effect(rng.normal(size=8), np.zeros(8), 0.999)
+
+
+@pytest.mark.parametrize(
+    ("a", "words"),
+    [
+        (np.ma.masked_array(np.arange(8.0), np.arange(8) > 6), r"a of shape \(8,\) is a masked array"),
+        ([*np.ma.masked_array(np.arange(8.0), np.arange(8) > 6)], "a is a list of 8 with masked"),
+        (np.arange(8) + 1j, "a of shape .* holds complex128"),
+        ([str(i) for i in range(8)], "a of shape .* holds <U1: convert it to float first"),
+        ([None] * 8, "a of shape .* holds object"),
+    ],
+)
+def test_values_are_real_and_not_masked(a, words):
+    with pytest.raises(ValueError, match=words):
+        mean(a)
+
+
+@pytest.mark.parametrize("estimate", [mean, lambda a, confidence: signed_rank(a, 0 * a, confidence)])
+@pytest.mark.parametrize("confidence", ["0.95", None, np.ones(2), True])
+def test_confidence_is_a_number(estimate, confidence):
+    with pytest.raises(ValueError, match=r"confidence is .*: give a number between 0 and 1"):
+        estimate(np.arange(8.0), confidence)

@@ -457,3 +457,44 @@ def test_fold_rejects(change, message):
     fold(**good)
     with pytest.raises(ValueError, match=message):
         fold(**(good | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": 0.5}, r"steps is 0\.5: give the number of batches seen"),
+        ({"steps": -1}, "steps is -1"),
+        ({"steps": True}, "steps is True"),
+        ({"steps": np.zeros(2, int)}, r"steps is an array of shape \(2,\)"),
+        ({"unbiased": 1e-5}, "unbiased is 1e-05: give True or False"),
+    ],
+)
+def test_steps_and_flags_are_checked(change, words):
+    with pytest.raises(ValueError, match=words):
+        RunningStats(np.zeros(3), np.ones(3), **change)
+    assert RunningStats(np.zeros(3), np.ones(3), steps=np.int64(2), unbiased=np.bool_(False)).steps == 2  # pyright: ignore
+
+
+def test_what_could_be_mistaken_for_another_goes_by_its_name():
+    with pytest.raises(TypeError, match="positional"):
+        RunningStats(np.zeros(3), np.ones(3), 0.01)  # pyright: ignore
+    with pytest.raises(TypeError, match="positional"):
+        RunningStats.start(3, 0.01)  # pyright: ignore
+    x, ones = np.ones((6, 3)), np.ones(3)
+    with pytest.raises(TypeError, match="positional"):
+        batch_norm_inference(x, ones, ones, RunningStats.start(3), 1e-5, False)  # pyright: ignore
+    with pytest.raises(ValueError, match=r"scaled is 0\.1: give True or False"):
+        batch_norm_inference(x, ones, ones, RunningStats.start(3), scaled=0.1)  # pyright: ignore
+
+
+@pytest.mark.parametrize("count", [np.ones(2, int), torch.ones(2), torch.tensor(True), 4.0, "4"])
+def test_counts_and_channels_are_whole_numbers(count):
+    with pytest.raises(ValueError, match=r"shard 0 has count .*: give the number of values, a whole one"):
+        pooled(Moments(np.zeros(3), np.ones(3), count))
+    with pytest.raises(ValueError, match=r"channels is .*: give their number"):
+        RunningStats.start(count)
+
+
+def test_a_dtype_of_torch_has_its_sentence():
+    with pytest.raises(ValueError, match=r"dtype is torch\.float32 and none of NumPy's: .*RunningStats\(mean, var\)"):
+        RunningStats.start(3, dtype=torch.float32)  # pyright: ignore

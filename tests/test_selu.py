@@ -1,5 +1,6 @@
 """SELU against PyTorch, its moments against quadrature and sampling, its constants against the published ones."""
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -257,3 +258,48 @@ def test_what_is_no_share_is_a_clear_error(keep_prob: float):
 def test_a_mask_of_another_shape_is_a_clear_error():
     with pytest.raises(ValueError, match=r"kept has shape \(4,\), x has shape \(2, 4\)"):
         alpha_dropout(np.ones((2, 4)), np.ones(4, bool), 0.5)
+
+
+@pytest.mark.parametrize("var", [1e-4, 0.1, 1.0, 30.0])
+def test_the_variance_keeps_its_digits_far_from_zero(var: float):
+    """Against the same integrals with 300 digits, of which the difference of squares may lose most."""
+    alpha, scale = mpmath.mpf(ALPHA), mpmath.mpf(LAMBDA)
+    for mean in (-40.0, -33.5, -20.0, -3.0, -1e-6, 0.0, 1e-3, 0.7, 5.0, 1e3, 1e5, 1e8, 1e9):
+        with mpmath.workdps(300):
+            m, v = mpmath.mpf(mean), mpmath.mpf(var)
+            std = mpmath.sqrt(v)
+            above, below = mpmath.ncdf(m / std), mpmath.ncdf(-m / std)
+            of_x = m * above + std * mpmath.npdf(m / std)
+            of_exp, of_exp2 = (mpmath.exp(k * m + k * k * v / 2) * mpmath.ncdf(-(m + k * v) / std) for k in (1, 2))
+            first = scale * (of_x + alpha * (of_exp - below))
+            square = scale**2 * (v * above + m * of_x + alpha**2 * (of_exp2 - 2 * of_exp + below))
+            want = float(first), float(square - first**2)
+        np.testing.assert_allclose(moments(mean, var), want, rtol=1e-10, atol=1e-14 if mean == 0 else 0)
+
+
+def test_no_variance_is_negative():
+    mean, var = np.meshgrid(np.r_[-np.logspace(-8, 2, 60), 0, np.logspace(-8, 9, 60)], np.logspace(-12, 4, 40))
+    assert (moments(mean, var)[1] >= 0).all()
+
+
+@pytest.mark.parametrize("value", ["1", None, True, np.ones(2), np.inf, torch.ones(1)])
+@pytest.mark.parametrize("name", ["alpha", "scale"])
+def test_alpha_and_scale_are_numbers(name: str, value):
+    x, change = np.ones(3), {name: value}
+    for call in (
+        lambda: selu(x, **change),
+        lambda: derivative(x, **change),
+        lambda: moments(0, 1, **change),
+        lambda: jacobian(0, 1, **change),
+        lambda: dropout_affine(0.5, **change),
+        lambda: alpha_dropout(x, x > 0, 0.5, **change),
+    ):
+        with pytest.raises(ValueError, match=f"{name} is .*: give a finite number"):
+            call()
+
+
+def test_what_does_not_fit_together_is_a_clear_error():
+    with pytest.raises(ValueError, match=r"mean has shape \(2,\) and var has shape \(3,\), which do not fit together"):
+        moments([0, 1], [1, 2, 3])
+    with pytest.raises(ValueError, match="var is '1': give a finite number"):
+        fixed_point(0.0, "1")  # pyright: ignore

@@ -118,3 +118,19 @@ def test_masked_and_complex_inputs_are_refused():
             call(masked)
         with pytest.raises(ValueError, match=r"of shape \(20.*\) holds complex128"):
             call(x * 1j)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"folds": "3"}, "'3' folds of"),
+        ({"folds": 2.5}, r"2\.5 folds of"),
+        ({"folds": None}, "None folds of"),
+        ({"seed": None}, "seed is None: give a whole number"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 0.5}, r"seed is 0\.5"),
+    ],
+)
+def test_folds_and_seed_are_whole_numbers(change, words):
+    with pytest.raises(ValueError, match=words):
+        domain_auc(normal(8, 2), normal(8, 2), **change)

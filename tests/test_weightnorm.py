@@ -30,7 +30,7 @@ def by_torch(v: torch.Tensor, g: torch.Tensor, *, centred: bool) -> torch.Tensor
 @pytest.mark.parametrize("shape", SHAPES)
 def test_forward_and_both_gradients_equal_autograd(shape: tuple[int, ...], centred: bool):
     v, g, dw = draw(shape)
-    w, cache = weight_norm(v, g, centred)
+    w, cache = weight_norm(v, g, centred=centred)
     leaves = [torch.tensor(a, requires_grad=True) for a in (v, g)]
     expected = by_torch(*leaves, centred=centred)
     np.testing.assert_allclose(w, expected.detach(), rtol=1e-10, atol=1e-13)
@@ -59,7 +59,7 @@ def test_forward_and_both_gradients_equal_pytorchs_own():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gradients_equal_finite_differences(shape: tuple[int, ...], centred: bool):
     v, g, _ = draw(shape)
-    check_vjp(lambda v, g: weight_norm(v, g, centred), weight_norm_backward, v, g, rng=np.random.default_rng(1))
+    check_vjp(lambda v, g: weight_norm(v, g, centred=centred), weight_norm_backward, v, g, rng=np.random.default_rng(1))
 
 
 @both
@@ -77,7 +77,7 @@ def test_tensors_pass_through_the_same_lines(centred: bool):
 @both
 def test_rows_have_the_length_g_and_no_mean_where_it_is_taken_away(centred: bool):
     v, g, _ = draw((4, 3, 3, 3))
-    w, _ = weight_norm(v, g, centred)
+    w, _ = weight_norm(v, g, centred=centred)
     np.testing.assert_allclose(np.sqrt((w**2).sum((1, 2, 3))), np.abs(g), rtol=1e-12)
     if centred:
         np.testing.assert_allclose(w.mean((1, 2, 3)), 0, atol=1e-12)
@@ -86,7 +86,7 @@ def test_rows_have_the_length_g_and_no_mean_where_it_is_taken_away(centred: bool
 @both
 def test_a_step_along_dv_is_at_right_angles_to_v(centred: bool):
     v, g, dw = draw((5, 7))
-    dv = weight_norm_backward(dw, weight_norm(v, g, centred)[1]).dv
+    dv = weight_norm_backward(dw, weight_norm(v, g, centred=centred)[1]).dv
     np.testing.assert_allclose((dv * v).sum(1), 0, atol=1e-12)
     assert (((v - 0.1 * dv) ** 2).sum(1) > (v**2).sum(1)).all()
 
@@ -94,7 +94,7 @@ def test_a_step_along_dv_is_at_right_angles_to_v(centred: bool):
 @both
 def test_the_length_of_v_does_not_matter(centred: bool):
     v, g, dw = draw((5, 7))
-    (w, cache), (longer, longer_cache) = weight_norm(v, g, centred), weight_norm(3 * v, g, centred)
+    (w, cache), (longer, longer_cache) = weight_norm(v, g, centred=centred), weight_norm(3 * v, g, centred=centred)
     np.testing.assert_allclose(longer, w, rtol=1e-12)
     one, three = weight_norm_backward(dw, cache), weight_norm_backward(dw, longer_cache)
     np.testing.assert_allclose(three.dv, one.dv / 3, rtol=1e-9, atol=1e-12)
@@ -139,10 +139,10 @@ def test_rows_may_be_as_short_and_as_long_as_the_dtype_allows(centred: bool, dty
     info: Any = torch.finfo(dtype) if isinstance(dtype, torch.dtype) else np.finfo(dtype)
     v, g, dw = (in_dtype(a, dtype) for a in (length * arrays[0], *arrays[1:]))
     exact, last = [in_float64(a) for a in (v, g, dw)], float(info.eps)
-    w, cache = weight_norm(v, g, centred)
+    w, cache = weight_norm(v, g, centred=centred)
     assert (type(w), w.dtype) == (type(v), v.dtype)
     exact[0] = exact[0] / length  # w does not depend on it, and dv is divided by it
-    want, want_cache = weight_norm(exact[0], exact[1], centred)
+    want, want_cache = weight_norm(exact[0], exact[1], centred=centred)
     grads, want_grads = weight_norm_backward(dw, cache), weight_norm_backward(exact[2], want_cache)
     for name, got, expected in (("w", w, want), ("dg", grads.dg, want_grads.dg)):
         assert got.dtype == v.dtype
@@ -166,7 +166,7 @@ def test_a_row_is_scaled_by_a_power_of_two_and_so_exactly():
 @both
 def test_second_derivatives_are_right(centred: bool):
     leaves = [torch.tensor(a, requires_grad=True) for a in draw((3, 4))[:2]]
-    assert torch.autograd.gradgradcheck(lambda v, g: weight_norm(v, g, centred)[0], leaves)
+    assert torch.autograd.gradgradcheck(lambda v, g: weight_norm(v, g, centred=centred)[0], leaves)
 
 
 def test_an_array_beside_a_tensor_is_converted_and_byte_order_does_not_matter():
@@ -211,3 +211,11 @@ def test_bad_input_names_the_value_the_shape_and_the_remedy(call, words):
 
 def test_a_constant_row_has_a_direction_as_long_as_it_is_not_centred():
     np.testing.assert_allclose(weight_norm(with_row(4), np.ones(5))[0][2], 7**-0.5, rtol=1e-12)
+
+
+def test_the_flag_goes_by_its_name_and_is_a_flag():
+    v, g = np.eye(3, 4), np.ones(3)
+    with pytest.raises(TypeError, match="positional"):
+        weight_norm(v, g, 1e-5)  # pyright: ignore
+    with pytest.raises(ValueError, match="centred is 1e-05: give True or False"):
+        weight_norm(v, g, centred=1e-5)  # pyright: ignore

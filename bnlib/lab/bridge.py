@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnlib._array import shaped
 from bnlib.norms import Cache, Layout, Moments, check_count, checked, normalize_backward, transform
 
 
@@ -46,6 +47,7 @@ def normalized(x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: floa
     """:func:`bnlib.norms.normalize` for tensors, with bnlib's own backward pass in autograd.
 
     The gradient can be differentiated again, any number of times: then autograd follows the lines of both passes.
+    Forward mode (``torch.func.jvp``, and ``torch.func.hessian``, which is forward over reverse) is not offered.
 
     Parameters
     ----------
@@ -70,5 +72,5 @@ def normalized(x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: floa
     x, gamma, beta, eps = checked(x, gamma, beta, layout, eps)
     shape = tuple(x.shape)
     check_count(shape, layout.count, least=2 if layout.centred else 1)
-    y, xhat, rstd, mean, var = _Normalize.apply(x, gamma, beta, layout, eps)
-    return y, Cache(xhat, rstd, gamma, layout, Moments(mean, var, layout.count), shape, x.dtype)
+    y, xhat, rstd, mean, var = _Normalize.apply(shaped(x, layout.view), gamma, beta, layout, eps)
+    return shaped(y, shape), Cache(xhat, rstd, gamma, layout, Moments(mean, var, layout.count), shape, x.dtype)

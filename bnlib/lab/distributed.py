@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from bnlib._array import cast, if_last, widened
+from bnlib._array import cast, if_last, shaped, widened
 from bnlib.lab.bridge import normalized
 from bnlib.norms import (
     Cache,
@@ -59,7 +59,7 @@ class _Synchronized(torch.autograd.Function):
     def forward(
         x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: float, group: "Group | None"
     ) -> tuple[Any, ...]:
-        shape, view = tuple(x.shape), widened(x).reshape(layout.view)
+        shape, view = tuple(x.shape), widened(x)
         ones = [1 if axis in layout.axes else n for axis, n in enumerate(layout.view)]
         if layout.count:
             centred, rough, rest, var = centre(view, layout)
@@ -72,7 +72,7 @@ class _Synchronized(torch.autograd.Function):
         centred += (mean - moments.mean.reshape(ones)).to(view.dtype)  # x - mean of all
         mean, var = moments.mean.to(view.dtype), moments.var.to(view.dtype)
         y, xhat, rstd = scale(centred, var.reshape(ones), gamma, beta, layout, eps)
-        return cast(y.reshape(shape), x.dtype), xhat, rstd, mean, var, moments.count
+        return cast(y, x.dtype), xhat, rstd, mean, var, moments.count
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
@@ -160,8 +160,9 @@ def synchronized(
             "start the ranks with bnlib.lab.distributed.launch, or call torch.distributed.init_process_group first"
         )
     x, gamma, beta, eps = checked(x, gamma, beta, layout, eps)
-    y, xhat, rstd, mean, var, count = _Synchronized.apply(x, gamma, beta, layout, eps, group)
-    return y, Cache(xhat, rstd, gamma, layout, Moments(mean, var, count), tuple(x.shape), x.dtype)
+    view, shape = shaped(x, layout.view), tuple(x.shape)
+    y, xhat, rstd, mean, var, count = _Synchronized.apply(view, gamma, beta, layout, eps, group)
+    return shaped(y, shape), Cache(xhat, rstd, gamma, layout, Moments(mean, var, count), shape, x.dtype)
 
 
 class SyncBatchNorm(nn.Module):
@@ -218,7 +219,7 @@ class SyncBatchNorm(nn.Module):
                 f"{if_last('x', x, self.channels)}"
             )
         steps = int(self.num_batches_tracked) if self.momentum is None else 0  # else it would only wait for a GPU
-        stats = RunningStats(self.running_mean, self.running_var, steps, self.momentum)
+        stats = RunningStats(self.running_mean, self.running_var, steps=steps, momentum=self.momentum)
         if not self.training:
             return batch_norm_inference(x, self.weight, self.bias, stats, self.eps)
         y, cache = synchronized(x, self.weight, self.bias, batch_layout(tuple(x.shape)), self.eps)

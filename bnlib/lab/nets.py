@@ -399,7 +399,9 @@ def _norm(
     if spec.norm in OF_BATCHES and stats is not None:
         seen, scaled = x if len(shape) == 4 else x.reshape(1, -1, shape[-1]), spec.norm == "batch"
         # seen is (N, C, H, W), or (1, C, L)
-        return batch_norm_inference(seen, gamma.flatten(), beta.flatten(), stats[i], spec.eps, scaled).reshape(shape)
+        return batch_norm_inference(seen, gamma.flatten(), beta.flatten(), stats[i], spec.eps, scaled=scaled).reshape(
+            shape
+        )
     if len(shape) == 4:
         layout = OF_IMAGES[spec.norm](shape, len(gamma), spec.groups)
     else:

@@ -219,3 +219,16 @@ def test_bad_input_is_the_error_of_the_norm(random):
         normalized(np.ones((5, 3)), random(3), random(3), batch_layout((5, 3)))  # pyright: ignore
     with pytest.raises(ValueError, match=r"holds torch\.int64: convert it to float first"):
         normalized(torch.ones(5, 3, dtype=torch.int64), random(3), random(3), batch_layout((5, 3)))
+
+
+@by_layout
+def test_y_may_be_changed_in_place(random, layout: Layout):
+    """As by an activation with inplace=True, and whether x has the shape of the view or not."""
+    x, gamma, beta = inputs(random, layout)
+    flat = x.detach().flatten().requires_grad_()
+    want = torch.autograd.grad(by_autograd(x, gamma, beta, layout).relu().square().sum(), (x, gamma, beta))
+    for value in (x, flat):
+        y = torch.nn.functional.relu(normalized(value, gamma, beta, layout)[0], inplace=True)
+        assert y.shape == value.shape
+        for got, expected in zip(torch.autograd.grad(y.square().sum(), (value, gamma, beta)), want, strict=True):
+            torch.testing.assert_close(got.reshape(expected.shape), expected)

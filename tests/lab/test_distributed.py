@@ -14,8 +14,10 @@ import ranks
 import torch
 from ranks import Case, Done, Passed, Trained, Work
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.nn.functional import mse_loss
 
+from bnlib.lab.bridge import normalized
 from bnlib.lab.distributed import SyncBatchNorm, convert, launch, shard_step, synchronized
 from bnlib.norms import batch_layout
 
@@ -329,3 +331,17 @@ def test_what_convert_takes_and_leaves():
     for bad in (nn.BatchNorm1d(3, affine=False), nn.BatchNorm1d(3, track_running_stats=False)):
         with pytest.raises(ValueError, match="no weights or no running statistics"):
             convert(nn.Sequential(bad))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (15,)])
+def test_y_may_be_changed_in_place(tmp_path, shape: tuple[int, ...]):
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)  # pyright: ignore
+    try:
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        one, layout = torch.ones(3), batch_layout((5, 3))
+        y, want = (norm(x, one, 0 * one, layout)[0] for norm in (synchronized, normalized))
+        y, want = torch.nn.functional.relu(y, inplace=True), want.relu()
+        torch.testing.assert_close(y, want)
+        torch.testing.assert_close(*(torch.autograd.grad(a.square().sum(), x)[0] for a in (y, want)))
+    finally:
+        dist.destroy_process_group()

@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import bnlib
+from _ext.edition import read
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -94,9 +95,19 @@ def test_the_papers_name_only_commands_that_exist(name: str):
 
 
 def test_one_version_everywhere():
-    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
-    assert citation
-    assert PROJECT["version"] == citation[1] == bnlib.__version__
+    edition = read((ROOT / "CITATION.cff").read_text())
+    newest = re.search(r"^## Version (\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    assert (edition.version, str(edition.day)) == (newest[1], newest[2])
+    assert edition.version == bnlib.__version__
+    assert "version" in PROJECT["dynamic"]  # the package takes it from bnlib
+
+
+def test_each_tag_is_a_version_of_its_day():
+    command = ["git", "for-each-ref", "refs/tags/v*", "--format=## Version %(refname:strip=2) - %(creatordate:short)"]
+    tags = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    headings = re.findall(r"^## Version .*$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert set(tags.replace("Version v", "Version ").splitlines()) <= set(headings)
 
 
 def test_the_readmes_example_of_bnlib_runs():

@@ -1,5 +1,6 @@
 """The project's papers agree with each other, with what is installed, and with any machine."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -7,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -108,6 +110,36 @@ def test_each_tag_is_a_version_of_its_day():
     tags = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     headings = re.findall(r"^## Version .*$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert set(tags.replace("Version v", "Version ").splitlines()) <= set(headings)
+
+
+def title(path: Path) -> str:
+    """The first heading of a page's source, or of the file that it includes."""
+    text = path.read_text()
+    if path.suffix == ".ipynb":
+        text = "".join(json.loads(text)["cells"][0]["source"])
+    heading, included = re.search(r"^# (.+)$|^```{include} (\S+)$", text, re.MULTILINE).groups()  # type: ignore[union-attr]
+    return heading or title(path.parent / included)
+
+
+def test_the_readme_lists_the_pages_of_the_book():
+    table = (ROOT / "README.md").read_text().partition("## The chapters\n")[2].partition("\n## ")[0]
+    rows = [f"| {part} | {pages} |" for part, pages in re.findall(r"^\| (\w[^|]*) \| (.+) \|$", table, re.MULTILINE)]
+    expected = []
+    for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]:
+        pages = []
+        for name in [chapter["file"] for chapter in part["chapters"]]:
+            (path,) = ROOT.glob(f"{name}.*")
+            number = re.match(r"[0-9]+(?=_)", path.name)
+            link = f"[{title(path)}]({path.relative_to(ROOT).as_posix()})"
+            pages.append(f"{int(number[0])} {link}" if number else link)
+        expected.append(f"| {part['caption']} | {' · '.join(pages)} |")
+    assert rows == expected
+
+
+def test_the_readme_names_the_pinned_pytorch():
+    named = re.findall(r"pip install torch==(\S+)", (ROOT / "README.md").read_text())
+    assert named
+    assert {f"torch=={version}" for version in named} == {str(pins()["torch"])}
 
 
 def test_the_readmes_example_of_bnlib_runs():

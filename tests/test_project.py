@@ -112,13 +112,19 @@ def test_each_tag_is_a_version_of_its_day():
     assert set(tags.replace("Version v", "Version ").splitlines()) <= set(headings)
 
 
-def title(path: Path) -> str:
-    """The first heading of a page's source, or of the file that it includes."""
-    text = path.read_text()
-    if path.suffix == ".ipynb":
-        text = "".join(json.loads(text)["cells"][0]["source"])
-    heading, included = re.search(r"^# (.+)$|^```{include} (\S+)$", text, re.MULTILINE).groups()  # type: ignore[union-attr]
-    return heading or title(path.parent / included)
+def text(page: Path) -> str:
+    """The source of a page, of a notebook the prose."""
+    if page.suffix != ".ipynb":
+        return page.read_text()
+    cells = json.loads(page.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def source(name: str) -> Path:
+    """The file in which the text of a page stands; it may be one that the page includes as a whole."""
+    (page,) = ROOT.glob(f"{name}.*")
+    included = re.search(r"^---\n```{include} (\S+)$", text(page), re.MULTILINE)
+    return (page.parent / included[1]).resolve() if included else page
 
 
 def test_the_readme_lists_the_pages_of_the_book():
@@ -128,9 +134,10 @@ def test_the_readme_lists_the_pages_of_the_book():
     for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]:
         pages = []
         for name in [chapter["file"] for chapter in part["chapters"]]:
-            (path,) = ROOT.glob(f"{name}.*")
+            path = source(name)
+            (title, *_) = re.findall(r"^# (.+)$", text(path), re.MULTILINE)
             number = re.match(r"[0-9]+(?=_)", path.name)
-            link = f"[{title(path)}]({path.relative_to(ROOT).as_posix()})"
+            link = f"[{title}]({path.relative_to(ROOT).as_posix()})"
             pages.append(f"{int(number[0])} {link}" if number else link)
         expected.append(f"| {part['caption']} | {' · '.join(pages)} |")
     assert rows == expected

@@ -702,6 +702,13 @@ def test_behind_a_frozen_norm_the_bias_counts_and_folding_makes_one():
     assert biased.bias.grad.abs().min() > 0.1
 
 
+def test_every_part_of_accumulated_gradients_moves_the_running_statistics():
+    layer = nn.BatchNorm1d(4)
+    for part in X.chunk(3):
+        layer(part).square().sum().backward()
+    assert layer.num_batches_tracked == 3
+
+
 def test_a_hard_copy_by_state_dict_takes_the_statistics():
     online, target = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
     online(X)

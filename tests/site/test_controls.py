@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def chapter(chromium: Browser, address: str) -> Iterator[Page]:
     """A chapter on a wide screen."""
     page = chromium.new_page(viewport={"width": 1280, "height": 800})
@@ -84,15 +84,3 @@ def test_a_tip_says_what_a_button_does(chapter: Page) -> None:
     expect(tip).to_be_visible()
     chapter.mouse.move(640, 400)
     expect(tip).to_be_hidden()
-
-
-def test_the_way_back_to_the_top_is_offered_to_who_scrolls_up(chapter: Page) -> None:
-    up = chapter.get_by_role("button", name="Back to top")
-    chapter.mouse.move(640, 400)
-    chapter.mouse.wheel(0, 3000)
-    chapter.wait_for_function("scrollY > 2000")
-    expect(up).to_be_hidden()
-    chapter.mouse.wheel(0, -300)
-    up.click()
-    chapter.wait_for_function("scrollY === 0")
-    expect(up).to_be_hidden()

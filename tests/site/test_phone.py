@@ -80,3 +80,15 @@ def test_a_tap_opens_a_figure_at_the_size_it_was_drawn(phone: Page, address: str
     large.get_by_role("button", name="Close").tap()
     expect(large).to_be_hidden()
     expect(button).to_be_focused()
+
+
+def test_the_way_back_to_the_top_is_offered_to_who_scrolls_up(phone: Page, address: str) -> None:
+    phone.goto(f"{address}/chapters/06_transform.html")
+    up = phone.locator("#pst-back-to-top")
+    phone.evaluate("scrollTo(0, 3000)")
+    phone.wait_for_function("scrollY === 3000")
+    expect(up).to_be_hidden()
+    phone.evaluate("scrollTo(0, 2500)")
+    up.tap()
+    phone.wait_for_function("scrollY === 0")
+    expect(up).to_be_hidden()

@@ -1,18 +1,20 @@
 // What is wider than the page scrolls inside itself, and says at which sides there is more (book.css shows it). The
 // keyboard must reach it then, and pass it by otherwise. The theme sees to it when a page loads; an observer sees,
 // besides, what is unfolded later.
-const look = (element) => {
-  const hidden = element.scrollWidth - element.clientWidth;
-  const sides = [element.scrollLeft > 1 && "left", element.scrollLeft < hidden - 1 && "right"];
-  element.dataset.more = sides.filter(Boolean).join(" ");
-  // Within a figure's frame there is a button, by which the keyboard gets there.
-  if (!element.matches(".bn-figure")) element.tabIndex = hidden > 0 ? 0 : -1;
+const look = (elements) => {
+  // Everything is read before anything is written, lest the page be laid out for each element.
+  const seen = elements.map((element) => [element, element.scrollLeft, element.scrollWidth - element.clientWidth]);
+  for (const [element, left, hidden] of seen) {
+    element.dataset.more = [left > 1 && "left", left < hidden - 1 && "right"].filter(Boolean).join(" ");
+    // Within a figure's frame there is a button, by which the keyboard gets there.
+    if (!element.matches(".bn-figure")) element.tabIndex = hidden > 0 ? 0 : -1;
+  }
 };
-const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => look(target)));
+const observer = new ResizeObserver((entries) => look(entries.map(({ target }) => target)));
 const scrolling = "pre, .math-scroll, .output.text_html, .pst-scrollable-table-container, .bn-figure";
 for (const element of document.querySelectorAll(scrolling)) {
   observer.observe(element);
-  element.addEventListener("scroll", () => look(element), { passive: true });
+  element.addEventListener("scroll", () => look([element]), { passive: true });
 }
 
 // A figure opens large, at the size it was drawn, in a dialog that scrolls.

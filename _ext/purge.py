@@ -1,7 +1,7 @@
 """Joins stylesheets into one, without the rules that no page needs and the variables that no rule needs."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script>", re.DOTALL)
 VARIABLE = re.compile(r"--[\w-]+")
 # The browser makes these out of others.
 MADE = {"html", "head", "body", "tbody"}
+HOLD_RULES = {"container", "layer", "media", "supports"}
 
 
 class Used(NamedTuple):
@@ -46,7 +47,7 @@ class Rule(NamedTuple):
     """A rule, or a rule that holds others: what stands before the brace, and what stands within."""
 
     head: str
-    body: "list[Declaration] | list[Rule]"
+    body: "Sequence[Declaration | Rule]"
 
 
 def purge(css: str, site: Used) -> str:
@@ -66,7 +67,7 @@ def _kept(nodes: Iterable[Any], site: Used) -> Iterator[Rule]:
         if node.type == "at-rule" and node.content is None:
             if node.lower_at_keyword != "charset":  # everything here is UTF-8
                 raise ValueError(f"{node.serialize()!r} has no place in the middle of a stylesheet")
-        elif node.type == "at-rule" and node.lower_at_keyword in {"media", "supports"}:
+        elif node.type == "at-rule" and node.lower_at_keyword in HOLD_RULES:
             nested = tinycss2.parse_rule_list(node.content, skip_comments=True, skip_whitespace=True)
             if body := list(_kept(nested, site)):
                 yield Rule(f"@{node.at_keyword} {_short(node.prelude)}", body)
@@ -85,10 +86,12 @@ def _kept(nodes: Iterable[Any], site: Used) -> Iterator[Rule]:
             raise ValueError(f"a stylesheet that does not parse: {node.message}")
 
 
-def _declared(content: list[Any]) -> Iterator[Declaration]:
+def _declared(content: list[Any]) -> Iterator[Declaration | Rule]:
     for node in tinycss2.parse_blocks_contents(content, skip_comments=True, skip_whitespace=True):
         if node.type == "declaration":  # the value of a variable may be empty, but not missing
             yield Declaration(node.name, (_short(node.value) or " ") + ("!important" if node.important else ""))
+        elif node.type == "at-rule" and node.content is not None:  # such as what stands in the margin of a @page
+            yield Rule(f"@{node.at_keyword} {_short(node.prelude)}".strip(), list(_declared(node.content)))
         elif node.type != "error":  # an error is a declaration that browsers skip, too
             raise ValueError(f"nested rules are not read here: {node.serialize()}")
 

@@ -44,6 +44,7 @@ SCRIPT = 'element.classList.add("added-by-script"); document.createElement("dial
         ("p{a:var(--x)}p{--x:var(--y);--y:1;--z:var(--y)}", "p{a:var(--x)}p{--x:var(--y);--y:1}"),
         ("p{--inline:1;--a: ;b:var(--a)}", "p{--inline:1;--a: ;b:var(--a)}"),
         ("p{animation:x 1s}@keyframes x{to{a:b}}@keyframes y{to{a:b}}", "p{animation:x 1s}@keyframes x{to{a:b}}"),
+        ("@page{a:b;@top-left{c:d}}", "@page{a:b;@top-left{c:d}}"),
         ('@charset "UTF-8";p{a:b}', "p{a:b}"),
     ],
 )

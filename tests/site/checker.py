@@ -112,7 +112,8 @@ LOOKS = """() => {
     };
     const behind = new Map();
     const ground = element => {
-        if (!behind.has(element)) behind.set(element, element ? `${own(element)} ${ground(element.parentElement)}` : "");
+        if (!element) return "";
+        if (!behind.has(element)) behind.set(element, `${own(element)} ${ground(element.parentElement)}`);
         return behind.get(element);
     };
     const seen = new Set();
@@ -125,8 +126,14 @@ LOOKS = """() => {
         seen.add(look);
     }
 }"""
-CONTRAST = {"runOnly": ["color-contrast"]}
-ALL_BUT_CONTRAST = {"rules": {"color-contrast": {"enabled": False}}}
+CONTRAST = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
+ALL_BUT_CONTRAST = {
+    view: {
+        "resultTypes": ["violations"],
+        "rules": {"color-contrast": {"enabled": False}, "target-size": {"enabled": view == VIEWS["phone"]}},
+    }
+    for view in VIEWS.values()
+}
 
 
 def problems(browser: Browser, address: str, view: View = VIEWS["wide"]) -> list[str]:
@@ -151,11 +158,10 @@ def _axe(page: Page, view: View) -> list[dict[str, Any]]:
     """What axe finds: contrast but on a phone, where the colours are the wide page's, all else but in the dark."""
     found = []
     if view != VIEWS["dark"]:
-        found += Axe().run(page, options={"resultTypes": ["violations"], **ALL_BUT_CONTRAST}).response["violations"]
+        found += Axe().run(page, options=ALL_BUT_CONTRAST[view]).response["violations"]
     if view != VIEWS["phone"]:
         page.evaluate(LOOKS)
-        looks = {"include": [["[data-look]"]]}
-        found += Axe().run(page, looks, {"resultTypes": ["violations"], **CONTRAST}).response["violations"]
+        found += Axe().run(page, {"include": [["[data-look]"]]}, CONTRAST).response["violations"]
     return found
 
 

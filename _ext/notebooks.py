@@ -136,13 +136,13 @@ def markdown(name: str, source: str, metadata: dict[str, Any] | None = None) -> 
 
 
 def fold(cell: NotebookNode) -> None:
-    """Fold in JupyterLab and Colab what the page folds. In place."""
-    hidden = {tag.removeprefix("hide-") for tag in cell.metadata.get("tags", []) if tag.startswith("hide-")}
+    """Fold in JupyterLab and Colab what the page folds or leaves out. In place."""
+    tags = set(cell.metadata.get("tags", []))
     folded = {}
-    if hidden & {"input", "cell"}:
+    if tags & {"hide-input", "hide-cell", "remove-input", "remove-cell"}:
         folded["source_hidden"] = True
         cell.metadata["cellView"] = "form"  # Colab's
-    if hidden & {"output", "cell"}:
+    if tags & {"hide-output", "hide-cell"}:
         folded["outputs_hidden"] = True
     if folded:
         cell.metadata["jupyter"] = folded

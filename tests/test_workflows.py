@@ -12,6 +12,7 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 RIGHTS = {  # of single jobs, beyond reading the repository
     ("publish", "build"): {"contents": "read", "pages": "read"},
+    ("publish", "notebooks"): {"contents": "write"},  # a branch that Binder and Colab open
     ("publish", "deploy"): {"pages": "write", "id-token": "write"},
 }
 

@@ -87,6 +87,8 @@ def offered(chapter: NotebookNode, page: Page, repository: str, student: bool) -
         first.source = REPOSITORY.sub(f'repository = "{repository}"', first.source, count=1)
     # What the guard compares the chapter's code with does not belong to this copy.
     metadata = {name: value for name, value in chapter.metadata.items() if name != "bnlib"}
+    if not student:  # JupyterLab reads at the heading that it is folded, Colab here
+        metadata["colab"] = {"collapsed_sections": [cell.id for cell in cells if cell.source == SOLUTION]}
     return NotebookNode({**chapter, "metadata": NotebookNode(metadata), "cells": cells})
 
 
@@ -107,8 +109,9 @@ def split(chapter: NotebookNode, page: Page) -> Iterator[Part]:
         for belongs, source in part_at_gates(cell.source, page, inside):
             inside = belongs
             if text := plain(source, page).strip():
-                metadata = {**cell.metadata} | ({"jp-MarkdownHeadingCollapsed": True} if text == SOLUTION else {})
-                yield Part(inside, markdown(f"{cell.id}-{count}" if count else cell.id, text, metadata))
+                name = f"{cell.id}-{count}" if count else cell.id
+                folds = {"jp-MarkdownHeadingCollapsed": True, "id": name} if text == SOLUTION else {}
+                yield Part(inside, markdown(name, text, {**cell.metadata, **folds}))
                 count += 1
 
 

@@ -71,9 +71,13 @@ def test_the_chapter_is_plain() -> None:
 
 
 def test_what_the_page_folds_is_folded() -> None:
-    cells = offered(chapter(), PAGE, "", student=False).cells
+    made = offered(chapter(), PAGE, "", student=False)
+    cells = made.cells
     assert cells[2].metadata["jupyter"] == {"source_hidden": True}
-    assert [cell.source for cell in cells if cell.metadata.get("jp-MarkdownHeadingCollapsed")] == ["#### Solution"] * 2
+    folded = [cell for cell in cells if cell.metadata.get("jp-MarkdownHeadingCollapsed")]
+    assert [cell.source for cell in folded] == ["#### Solution"] * 2
+    names = [cell.metadata["id"] for cell in folded]
+    assert names == [cell.id for cell in folded] == made.metadata["colab"]["collapsed_sections"]
 
 
 def test_the_students_has_no_solution_and_no_outputs_of_exercises() -> None:

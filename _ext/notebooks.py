@@ -29,7 +29,6 @@ FOLDER = "notebooks"
 STUDENT = "-student"
 
 ROLE = re.compile(r"\{(eq|numref|cite|doc)\}`([^`]+)`")
-TITLED = re.compile(r"(.+?)\s*<([^<>]+)>", re.DOTALL)
 EQUATION = re.compile(r"^((?:> ?)*)\$\$ \(([\w-]+)\)$", re.MULTILINE)
 NOTE = re.compile(r'<div class="bn-note" role="note">([^\n]*)</div>')
 ADMONITION = re.compile(r"^(`{3,}|:{3,})\{(admonition|note|tip|warning|important)\} ?([^\n]*)\n(.*?)\n\1$", re.M | re.S)

@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 NODE_STAMP := node_modules/.stamp
 
-.PHONY: help book test notebooks measure verdicts serve chromium weight screenshots site-report links lab bench lint portability clean
+.PHONY: help book test notebooks notebooks-branch measure verdicts serve chromium weight screenshots site-report links lab bench lint portability clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
 
@@ -89,6 +89,20 @@ lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 notebooks: $(VENV)/.stamp-dev  ## execute changed chapters in place (ALL=1: every chapter)
 	$(BIN)/python tools/notebooks.py run $(if $(ALL),--all)
 
+# One commit without a past, so that the repository does not grow: the last commit's files, but with the notebooks that
+# the site offers among the chapters, and without workflows, which the right to push does not cover.
+notebooks-branch: export GIT_INDEX_FILE = $(CURDIR)/_build/notebooks.index
+notebooks-branch: OFFERED = $(wildcard $(SITE)/notebooks/*.ipynb)
+notebooks-branch:  ## push the notebooks of the built site to the branch that Binder and Colab open
+	@test -n "$(OFFERED)" || { echo "There are no notebooks in $(SITE)/notebooks: 'make book' writes them." >&2; exit 1; }
+	git read-tree HEAD
+	git rm -r -q --cached --ignore-unmatch .github
+	set -e; for file in $(OFFERED); do \
+	  git update-index --add --cacheinfo "100644,$$(git hash-object -w $$file),chapters/$${file##*/}"; done
+	commit=$$(git -c user.name="$$(git log -1 --format=%cn)" -c user.email="$$(git log -1 --format=%ce)" \
+	  commit-tree $$(git write-tree) -m "Notebooks of $$(git rev-parse --short HEAD)") && \
+	  git push --force origin $$commit:refs/heads/notebooks
+
 measure: $(VENV)/.stamp-dev  ## make the records under results/ that are missing or stale (ID=..., ALL=1, LIST=1)
 	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list)
 
@@ -99,8 +113,13 @@ verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one diffe
 portability: $(VENV)/.stamp-dev  ## compare the chapters' outputs with those of other processors' code paths
 	TQDM_DISABLE=1 ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Haswell MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
 
-lab: $(VENV)/.stamp-dev  ## open JupyterLab on the chapters
-	$(BIN)/jupyter lab --notebook-dir=chapters
+# Copies, as the site offers them: the sources hold roles and gates that JupyterLab cannot read. What a reader has
+# changed in a copy stays.
+lab: $(VENV)/.stamp-dev  ## open JupyterLab on copies of the chapters, to read and try (EDIT=1: on their sources)
+	@test "$(EDIT)" || test -d $(SITE)/notebooks || $(MAKE) book
+	@test "$(EDIT)" || { mkdir -p _build/lab; for file in $(SITE)/notebooks/*.ipynb; do \
+	  test -e _build/lab/$${file##*/} || cp $$file _build/lab/; done; }
+	$(BIN)/jupyter lab --notebook-dir=$(if $(EDIT),chapters,_build/lab)
 
 bench: $(VENV)/.stamp-dev  ## measure bnlib's speed against PyTorch's: norms, replicas trained together, and folding
 	$(BIN)/python benchmarks/norms.py

@@ -36,3 +36,22 @@ for (const button of document.querySelectorAll(".bn-figure > button")) {
 large.addEventListener("close", () => opener.focus());  // not every browser focuses the button that is tapped
 large.addEventListener("keydown", ({ key }) => key === "Escape" && large.close());  // Sphinx takes Escape from the browser
 large.addEventListener("click", ({ target }) => target === large && large.close());  // that is, beside it
+
+// A report of an error names the section that the reader is in: the last whose heading stands in the upper third of the
+// screen or above it. Without this script it names the page.
+for (const link of document.querySelectorAll("a.btn-report-button")) {
+  const { href } = link;
+  const enterSection = () => {
+    const headings = [...document.querySelectorAll("article section[id] > :is(h1, h2, h3, h4)")];
+    const heading = headings.findLast((one) => one.getBoundingClientRect().top < innerHeight / 3) ?? headings[0];
+    const words = heading.cloneNode(true);
+    words.querySelector(".headerlink")?.remove();
+    const section = words.textContent.trim();
+    const report = new URL(href);
+    const { searchParams } = report;
+    searchParams.set("body", searchParams.get("body").replace("\nSection: ", (line) => `${line}${section} (#${heading.parentElement.id})`));
+    if (heading !== headings[0]) searchParams.set("title", `${searchParams.get("title")}: ${section}`);
+    link.href = report;
+  };
+  for (const press of ["click", "auxclick"]) link.addEventListener(press, enterSection);
+}

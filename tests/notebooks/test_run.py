@@ -133,4 +133,4 @@ def test_the_makefile_silences_progress_bars_where_notebooks_are_compared_and_no
     silent = [line for line in lines if "TQDM_DISABLE" in line]
     assert silent == [line for line in lines if line.startswith("\t") and "$(NBVAL)" in line]
     assert all(line.startswith("\tTQDM_DISABLE=1 ") for line in silent)
-    assert len(silent) == 2
+    assert len(silent) == 3

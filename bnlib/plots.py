@@ -36,6 +36,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 2,
 }
+NOTHING = 1e-15  # in a summary: less is what rounding leaves of 0, and differs between processors and versions
 COLOURS = 128  # of a figure's PNG: lines and text need no more, and the page weighs a third
 
 
@@ -112,7 +113,10 @@ def chain(
 
 
 def summarized(value: Any, digits: int = 2) -> str:
-    """A number or a short sequence as a figure's summary prints it: fractions rounded to so many significant digits."""
+    """A number or a short sequence as a figure's summary prints it: fractions rounded to so many significant digits.
+
+    A fraction below 1e-15 is printed as 0, since it may be a rounding error; of smaller values give the logarithm.
+    """
     if isinstance(value, str):
         return value
     flat = np.ravel(np.asarray(value))
@@ -120,8 +124,7 @@ def summarized(value: Any, digits: int = 2) -> str:
         raise ValueError(f"a summary of {flat.size} values is no summary: give at most 12, for instance percentiles")
     if flat.dtype.kind in "iub":
         return ", ".join(str(int(v)) for v in flat)
-    # + 0.0 turns -0.0 into 0.0
-    return ", ".join(f"{float(f'{v:.{digits}g}') + 0.0:g}" for v in flat)
+    return ", ".join("0" if abs(v) < NOTHING else f"{float(f'{v:.{digits}g}'):g}" for v in flat)
 
 
 class Shown:

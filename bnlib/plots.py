@@ -38,6 +38,7 @@ STYLE: Any = {
     "lines.linewidth": 2,
 }
 SMALLEST = 9  # points, of text in a figure; by it the site knows how small a screen may make the figure
+NOTHING = 1e-15  # in a summary: less is what rounding leaves of 0, and differs between processors and versions
 COLOURS = 128  # of a figure's PNG: lines and text need no more, and the page weighs a third
 
 
@@ -114,7 +115,10 @@ def chain(
 
 
 def summarized(value: Any, digits: int = 2) -> str:
-    """A number or a short sequence as a figure's summary prints it: fractions rounded to so many significant digits."""
+    """A number or a short sequence as a figure's summary prints it: fractions rounded to so many significant digits.
+
+    A fraction below 1e-15 is printed as 0, since it may be a rounding error; of smaller values give the logarithm.
+    """
     if isinstance(value, str):
         return value
     flat = np.ravel(np.asarray(value))
@@ -122,8 +126,7 @@ def summarized(value: Any, digits: int = 2) -> str:
         raise ValueError(f"a summary of {flat.size} values is no summary: give at most 12, for instance percentiles")
     if flat.dtype.kind in "iub":
         return ", ".join(str(int(v)) for v in flat)
-    # + 0.0 turns -0.0 into 0.0
-    return ", ".join(f"{float(f'{v:.{digits}g}') + 0.0:g}" for v in flat)
+    return ", ".join("0" if abs(v) < NOTHING else f"{float(f'{v:.{digits}g}'):g}" for v in flat)
 
 
 def _too_small(figure: Figure) -> list[str]:

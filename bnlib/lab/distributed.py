@@ -493,4 +493,10 @@ def _work(rank: int, ranks: int, pipe: Connection, call: bytes, timeout: float, 
         world_size=ranks,
         timeout=timedelta(seconds=timeout),
     )
-    return pickle.dumps(function(rank, *args))
+    result = function(rank, *args)
+    try:
+        return pickle.dumps(result)
+    except Exception as error:
+        raise TypeError(
+            f"what it returned cannot be sent back ({error}): return numbers, tensors or arrays, in lists or dicts"
+        ) from error

@@ -74,11 +74,14 @@ links: $(VENV)/.stamp-book $(NODE_STAMP)  ## follow every link that leaves the s
 # pytest's own run comes last, so that its closing line ends the output. A file's tests share a worker and its fixtures.
 test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
 	$(BIN)/python tools/notebooks.py guard
+	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 $(NBVAL)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Strict: every text output of every chapter must come out again. Images are not compared, their text is.
-NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env chapters -n 2 --dist loadfile -p no:cacheprovider -q
+# Strict: every text output of every chapter must come out again. Images are not compared, their text is. tools.alone
+# has laid each chapter into an empty folder, and bnlib comes from a wheel: so each must run wherever a reader takes it.
+WHEEL := $(CURDIR)/_build/alone/wheel
+NBVAL = PYTHONPATH="$(WHEEL)" $(BIN)/python -m pytest --nbval --nbval-current-env _build/alone/chapters -n 2 --dist loadfile -p no:cacheprovider -q
 
 lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 	$(BIN)/ruff check .
@@ -89,7 +92,7 @@ lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 notebooks: $(VENV)/.stamp-dev  ## execute changed chapters in place (ALL=1: every chapter)
 	$(BIN)/python tools/notebooks.py run $(if $(ALL),--all)
 
-measure: $(VENV)/.stamp-dev  ## make the records under results/ that are missing or stale (ID=..., ALL=1, LIST=1)
+measure: $(VENV)/.stamp-dev  ## make the records under bnlib/results that are missing or stale (ID=..., ALL=1, LIST=1)
 	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list)
 
 verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one differs from the last commit's
@@ -97,6 +100,7 @@ verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one diffe
 
 # Numbers that hold only on this processor fail here: the same outputs from the plainest code paths.
 portability: $(VENV)/.stamp-dev  ## compare the chapters' outputs with those of other processors' code paths
+	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Haswell MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
 
 lab: $(VENV)/.stamp-dev  ## open JupyterLab on the chapters

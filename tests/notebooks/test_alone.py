@@ -1,6 +1,6 @@
 """A chapter runs alone, beside bnlib from a wheel; the wheel holds what it needs, and an error names what it lacks."""
 
-import importlib
+import importlib.util
 import os
 import subprocess
 import sys

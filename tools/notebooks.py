@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -48,7 +49,12 @@ SLOW_CHAPTER = 20  # seconds
 LONGEST_CELL = 20  # lines
 WIDEST_CELL = 79  # characters in a line, as wide as the page's column
 FOLDED = ("hide-input", "hide-cell", "remove-cell")
+
+# Colab opens GitHub's copies of the notebooks, so the repository stands in them, if pyproject.toml names one.
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"].get("urls", {})
+REPOSITORY = URLS.get("Repository", "").removeprefix("https://github.com/")
 FIRST_CELL = (Path(__file__).parent / "first_cell.py").read_text("utf-8").rstrip("\n")  # of every chapter's code
+FIRST_CELL = FIRST_CELL.replace('repository = ""', f'repository = "{REPOSITORY}"')
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 NOTEBOOK_METADATA = ("myst", "mystnb", "bnlib")

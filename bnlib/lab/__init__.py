@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-NEEDS = ("joblib", "platformdirs", "torch", "tqdm")  # beyond what bnlib by itself brings
+NEEDS = ("platformdirs", "torch", "tqdm")  # beyond what bnlib by itself brings
 
 if missing := [name for name in NEEDS if find_spec(name) is None]:
     raise ModuleNotFoundError(

@@ -254,7 +254,7 @@ def test_a_chapters_cell_that_quotes_a_stale_record_fails(tmp_path: Path):
     fresh = notebooks.executed(chapter(2.0), tmp_path)
     assert fresh.cells[-1].outputs[0].data["text/plain"] == "'toy'"
     with pytest.raises(
-        notebooks.CellFailure, match=r"cell 3 fails:(.|\n)*StaleRecordError(.|\n)*python -m bnlib.lab.experiments toy"
+        notebooks.CellFailure, match=r"cell 4 fails:(.|\n)*StaleRecordError(.|\n)*python -m bnlib.lab.experiments toy"
     ):
         notebooks.executed(chapter(3.0), tmp_path)
 

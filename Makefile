@@ -91,11 +91,14 @@ PINS := tests/test_project.py::test_what_is_installed_is_what_is_pinned
 # pytest's own run comes last, so that its closing line ends the output. A file's tests share a worker and its fixtures.
 test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
 	$(BIN)/python tools/notebooks.py guard
+	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 $(NBVAL)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Strict: every text output of every chapter must come out again. Images are not compared, their text is.
-NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env chapters -n 2 --dist loadfile -p no:cacheprovider -q
+# Strict: every text output of every chapter must come out again. Images are not compared, their text is. tools.alone
+# has laid each chapter into an empty folder, and bnlib comes from a wheel: so each must run wherever a reader takes it.
+WHEEL := $(CURDIR)/_build/alone/wheel
+NBVAL = PYTHONPATH="$(WHEEL)" $(BIN)/python -m pytest --nbval --nbval-current-env _build/alone/chapters -n 2 --dist loadfile -p no:cacheprovider -q
 
 lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 	$(BIN)/ruff check .
@@ -123,7 +126,7 @@ notebooks-branch:  ## push the notebooks of the built site to the branch that Bi
 compare: $(VENV)/.stamp-dev  ## fail if the chapters say something else than in the last commit; pictures count by their text
 	$(BIN)/python tools/notebooks.py compare --against HEAD
 
-measure: $(VENV)/.stamp-dev  ## make the records under results/ that are missing or stale (ID=..., ALL=1, LIST=1)
+measure: $(VENV)/.stamp-dev  ## make the records under bnlib/results that are missing or stale (ID=..., ALL=1, LIST=1)
 	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list)
 
 verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one differs from the last commit's
@@ -131,6 +134,7 @@ verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one diffe
 
 # Numbers that hold only on this processor fail here: the same outputs from the plainest code paths.
 portability: $(VENV)/.stamp-dev  ## compare the chapters' outputs with those of other processors' code paths
+	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Haswell MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
 
 # Copies, as the site offers them: the sources hold roles and gates that JupyterLab cannot read. What a reader has

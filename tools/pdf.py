@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from html import escape, unescape
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
@@ -31,7 +31,6 @@ FONTS = {
     "source-sans-3": ["400", "400-italic", "600", "700"],
     "dejavu-mono": ["400", "400-italic", "700"],
 }
-UNKNOWN = "000"  # in the place of a page's number
 
 PAPER = 627  # CSS pixels between the margins of a sheet of A4
 # What is wider would make Chromium print the whole book smaller, and a link that leads nowhere it leaves out.
@@ -49,6 +48,11 @@ WRONG = """() => {
         return `${page}: ${what}: <${element.localName}> ${element.textContent.slice(0, 60)}`;
     });
     return [...say(wide, "wider than the paper"), ...say(dead, "leads nowhere")];
+}"""
+
+NUMBER = """pages => {
+    for (const link of document.querySelectorAll(".pdf-number"))
+        link.textContent = pages[decodeURIComponent(link.hash.slice(1))] ?? "000";
 }"""
 
 BOOK = """<!DOCTYPE html>
@@ -144,7 +148,7 @@ def read_contents(site: Path) -> list[Entry]:
 
 
 def assemble(site: Path, citation: Path = ROOT / "CITATION.cff") -> str:
-    """Return the whole book as one HTML page, with UNKNOWN where a page's number is to stand."""
+    """Return the whole book as one HTML page, with room for the pages' numbers."""
     site = site.resolve()
     entries = read_contents(site)
     pages = [Page(site, entry.name) for entry in entries]
@@ -200,7 +204,7 @@ def _line(kind: str, target: str, title: str) -> str:
 
 
 def _number(target: str) -> str:
-    return f'<a class="pdf-number" href="#{escape(target)}">{UNKNOWN}</a>'
+    return f'<a class="pdf-number" href="#{escape(target)}">000</a>'
 
 
 def _parse(path: Path) -> BeautifulSoup:
@@ -218,15 +222,6 @@ def _one(html: Tag, selector: str) -> Tag:
     return found
 
 
-def number_pages(html: str, pages: dict[str, int]) -> str:
-    """Fill in the pages' numbers, where they are known."""
-
-    def fill(link: re.Match[str]) -> str:
-        return f"{link[1]}{pages.get(unescape(link[2]), UNKNOWN)}"
-
-    return re.sub(rf'(<a class="pdf-number" href="#([^"]+)">){UNKNOWN}', fill, html)
-
-
 def print_book(browser: Browser, html: str, pdf: Path) -> None:
     """Print the book to ``pdf``: again with the pages' numbers, until they are those of the printed book.
 
@@ -234,16 +229,17 @@ def print_book(browser: Browser, html: str, pdf: Path) -> None:
     """
     pdf.parent.mkdir(parents=True, exist_ok=True)
     source = pdf.with_suffix(".html")
+    source.write_text(html, "utf-8")
     page = browser.new_page(viewport={"width": PAPER, "height": 950})
     page.set_default_timeout(300_000)
     page.emulate_media(media="print")
+    page.goto(source.as_uri())
+    page.evaluate(PICTURES)
+    if wrong := page.evaluate(WRONG):
+        raise ValueError("\n".join(wrong[:10]))
     pages: dict[str, int] = {}
     for _ in range(4):
-        source.write_text(number_pages(html, pages), "utf-8")
-        page.goto(source.as_uri())
-        page.evaluate(PICTURES)
-        if wrong := page.evaluate(WRONG):
-            raise ValueError("\n".join(wrong[:10]))
+        page.evaluate(NUMBER, pages)
         page.pdf(path=pdf, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
         before, pages = pages, destinations(pdf)
         if pages == before:

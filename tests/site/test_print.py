@@ -56,7 +56,7 @@ def test_contents_and_exercises_say_the_pages(book: Path) -> None:
 def test_folds_are_open_and_drawing_code_is_left_out(book: Path) -> None:
     shown = " ".join(texts(book))
     assert "as in Fig. 1" in shown
-    assert "a long line" in shown
+    assert "a line of output" in shown  # hidden on the screen
     assert '"stripes"' not in shown
 
 
@@ -121,6 +121,7 @@ def test_page_printed_from_dark_mode(chromium: Browser, sample_address: str, tmp
     page.pdf(path=tmp_path / "page.pdf")
     shown = " ".join(texts(tmp_path / "page.pdf"))
     assert "as in Fig. 1" in shown  # in a fold
+    assert "a line of output" in shown  # hidden on the screen
     assert "so that it scrolls" in shown  # at the end of a long line of code
     assert "The mean moves along" not in shown  # a solution
     assert '"stripes"' not in shown

@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
-import yaml
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import Browser
 from sphinx_external_toc.parsing import parse_toc_yaml
@@ -24,6 +23,7 @@ from tools.browser import PICTURES, SITE, chromium
 from tools.pdf_check import destinations, problems
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "_static/book.js"
 STYLES = Path(__file__).with_suffix(".css")
 # The same on every machine; the site takes what the reader has.
 FONTS = {
@@ -147,7 +147,7 @@ def read_contents(site: Path) -> list[Entry]:
     return entries
 
 
-def assemble(site: Path, citation: Path = ROOT / "CITATION.cff") -> str:
+def assemble(site: Path) -> str:
     """Return the whole book as one HTML page, with room for the pages' numbers."""
     site = site.resolve()
     entries = read_contents(site)
@@ -168,9 +168,10 @@ def assemble(site: Path, citation: Path = ROOT / "CITATION.cff") -> str:
 
     fonts = [ROOT / f"node_modules/@fontsource/{font}/{face}.css" for font, faces in FONTS.items() for face in faces]
     own = [f'<link rel="stylesheet" href="{path.as_uri()}">' for path in [*fonts, STYLES]]
-    head = pages[0].html.select('link[rel~="stylesheet"], script[src*="/book.js"]')
+    own.append(f'<script defer src="{SCRIPT.as_uri()}"></script>')  # the joined one would ask for the theme's buttons
+    head = pages[0].html.select('link[rel~="stylesheet"]')
     for tag in head:
-        tag["href" if tag.name == "link" else "src"] = pages[0].address(tag)
+        tag["href"] = pages[0].address(tag)
     return BOOK.format(
         title=escape(entries[0].title),
         head="".join([*map(str, head), *own]),
@@ -179,7 +180,7 @@ def assemble(site: Path, citation: Path = ROOT / "CITATION.cff") -> str:
             f"@page p{place} {{ @bottom-left {{ content: {json.dumps(title, ensure_ascii=False)}; }} }}"
             for place, (_, title, _) in enumerate(bodies)
         ),
-        cover=_cover(entries[0].title, pages[0].html, yaml.safe_load(citation.read_text("utf-8"))),
+        cover=_cover(entries[0].title, pages[0].html),
         contents="".join(contents),
         bodies="".join(
             f'<div class="pdf-page" style="page: p{place}" id="{escape(name)}">{body}</div>'
@@ -188,10 +189,8 @@ def assemble(site: Path, citation: Path = ROOT / "CITATION.cff") -> str:
     )
 
 
-def _cover(title: str, first: BeautifulSoup, citation: dict[str, Any]) -> str:
-    released = citation["date-released"]
+def _cover(title: str, first: BeautifulSoup) -> str:
     lines = [
-        f"Version {citation['version']}, {released.day} {released:%B %Y}",
         *(item.get_text(" ", strip=True) for item in first.select(".bd-footer-content .footer-item")),
         "Code that only draws a figure is left out; it stands in the notebooks. The exercises are solved at the end.",
         *(f"Read it and run it at {link['href']}" for link in first.select('link[rel="canonical"]')),

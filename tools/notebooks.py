@@ -25,6 +25,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 
 from bnlib._files import write_atomically
 
@@ -46,7 +47,8 @@ CELL_TIMEOUT = 600  # seconds; far above what a chapter may take, so that only a
 SLOW_CHAPTER = 20  # seconds
 LONGEST_CELL = 20  # lines
 WIDEST_CELL = 79  # characters in a line, as wide as the page's column
-FOLDED = ("hide-input", "hide-cell")
+FOLDED = ("hide-input", "hide-cell", "remove-cell")
+FIRST_CELL = (Path(__file__).parent / "first_cell.py").read_text("utf-8").rstrip("\n")  # of every chapter's code
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 NOTEBOOK_METADATA = ("myst", "mystnb", "bnlib")
@@ -144,12 +146,19 @@ def describe_figures(nb: NotebookNode) -> None:
             options.setdefault("image", nbformat.from_dict({}))["alt"] = folded(data.get("text/plain", ""))
 
 
+def begin(nb: NotebookNode) -> None:
+    """Put the first cell, which says what to install, below the title, or renew it. In place."""
+    nb.cells = [cell for cell in nb.cells if cell.id != "install"]
+    nb.cells.insert(1, new_code_cell(FIRST_CELL, id="install", metadata={"tags": ["remove-cell"]}))
+
+
 def executed(nb: NotebookNode, folder: Path) -> NotebookNode:
-    """A copy of the notebook, run top to bottom in `folder` by a fresh kernel, normalized and described.
+    """A copy of the notebook, with its first cell, run top to bottom in `folder` by a fresh kernel, and normalized.
 
     Raises CellFailure with the cell's number and source if a cell fails.
     """
     nb = copy.deepcopy(nb)
+    begin(nb)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -236,6 +245,13 @@ def check_fresh(nb: NotebookNode) -> Iterator[Finding]:
     """The outputs belong to the code that stands here."""
     if nb.metadata.get("bnlib", {}).get("code") != code_hash(nb):
         yield None, f"the code has changed since the last run (stale outputs): {RUN}"
+
+
+def check_first_cell(nb: NotebookNode) -> Iterator[Finding]:
+    """The second cell is the one that says what to install."""
+    second = nb.cells[1] if len(nb.cells) > 1 else None
+    if second is None or second.source != FIRST_CELL or second.metadata.get("tags") != ["remove-cell"]:
+        yield 2, f"not the cell that says what to install (tools/first_cell.py): {RUN}"
 
 
 def check_clean_outputs(nb: NotebookNode) -> Iterator[Finding]:
@@ -365,6 +381,7 @@ def check_nbval_markers(nb: NotebookNode) -> Iterator[Finding]:
 MENDED_BY_RUN: tuple[Callable[[NotebookNode], Iterator[Finding]], ...] = (
     check_executed,
     check_fresh,
+    check_first_cell,
     check_clean_outputs,
     check_alt_text,
 )

@@ -11,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_output
 from tests.notebooks.conftest import NOTE
 from tools import notebooks
 
-TEXT, PRINT, EXERCISE, RESULT, FIGURE, CARD, ASIDES = range(7)
+TEXT, FIRST, PRINT, EXERCISE, RESULT, FIGURE, CARD, ASIDES = range(8)
 Save = Callable[[NotebookNode], Path]
 
 
@@ -36,7 +36,7 @@ def forget_one_cell(nb):
 
 
 def run_out_of_order(nb):
-    nb.cells[PRINT].execution_count, nb.cells[RESULT].execution_count = 2, 1
+    nb.cells[PRINT].execution_count, nb.cells[RESULT].execution_count = 3, 2
 
 
 def run_twice(nb):
@@ -53,6 +53,18 @@ def output_stderr(nb):
 
 def change_code(nb):
     nb.cells[RESULT].source = "x + 2"
+
+
+def change_first_cell(nb):
+    nb.cells[FIRST].source += "\nprint()"
+
+
+def show_first_cell(nb):
+    nb.cells[FIRST].metadata["tags"] = []
+
+
+def move_first_cell(nb):
+    nb.cells.insert(PRINT, nb.cells.pop(FIRST))
 
 
 def forget_hash(nb):
@@ -192,11 +204,14 @@ def leave_language_version(nb):
         (strip, PRINT, "not executed"),
         (remove_outputs_only, None, "no outputs at all"),
         (forget_one_cell, RESULT, "not executed"),
-        (run_out_of_order, PRINT, r"run as \[2\], but it is code cell 1"),
-        (run_twice, CARD, r"run as \[9\], but it is code cell 4"),
+        (run_out_of_order, PRINT, r"run as \[3\], but it is code cell 2"),
+        (run_twice, CARD, r"run as \[9\], but it is code cell 5"),
         (output_error, RESULT, r"error output \(ZeroDivisionError\)"),
         (output_stderr, RESULT, "stderr .*RuntimeWarning"),
         (change_code, None, "stale"),
+        (change_first_cell, FIRST, "what to install"),
+        (show_first_cell, FIRST, "what to install"),
+        (move_first_cell, FIRST, "what to install"),
         (forget_hash, None, "stale"),
         (remove_alt, FIGURE, "without alt text"),
         (empty_alt, FIGURE, "without alt text"),
@@ -285,7 +300,7 @@ def test_the_command_names_file_and_cell_and_fails(good: NotebookNode, save: Sav
     run_out_of_order(good)
     save(good)
     assert notebooks.main(["guard", path]) == 1
-    assert f"chapter.ipynb: cell {PRINT + 1}: run as [2]" in capsys.readouterr().err
+    assert f"chapter.ipynb: cell {PRINT + 1}: run as [3]" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path):

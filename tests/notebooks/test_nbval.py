@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from tools import notebooks
 
 ROOT = Path(__file__).parents[2]
-PRINT, RESULT, FIGURE, CARD = 1, 3, 4, 5
+PRINT, RESULT, FIGURE, CARD = 2, 4, 5, 6
 CLAIM = "application/vnd.bnlib.claim+json"
 Break = Callable[[NotebookNode], object]
 
@@ -62,7 +62,7 @@ def strip(nb):
 
 
 def run_out_of_order(nb):
-    nb.cells[PRINT].execution_count, nb.cells[RESULT].execution_count = 2, 1
+    nb.cells[PRINT].execution_count, nb.cells[RESULT].execution_count = 3, 2
 
 
 def change_pixels(nb):

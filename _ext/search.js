@@ -1,0 +1,105 @@
+// What the search knows of words, and how it ranks. The build makes the index with these lines, the browser asks with
+// them; MiniSearch and the stemmer come before them in the same file.
+const bookSearch = (() => {
+  const FIELDS = ["title", "also", "path", "text", "code"];
+  const BOOST = { title: 3, also: 3, path: 0.7, text: 1, code: 0.6 };
+  // An answer stands in the text rather than in an exercise or in the list of functions.
+  const WEIGHTS = { exercise: 0.6, function: 0.6 };
+  const NO_NEWS = new Set(
+    ("a about after an and are as at be but by can do does for from get got had has have how i if in into is it its me " +
+      "my no not of on or our s so such t than that the their then there these they this to use used using versus vs " +
+      "was we were what when where which why will with you your").split(" "),
+  );
+  const GREEK = Object.fromEntries(
+    "αalpha βbeta γgamma δdelta εepsilon ηeta κkappa λlambda μmu νnu ρrho σsigma τtau φphi χchi ωomega"
+      .split(" ").map((pair) => [pair[0], pair.slice(1)]),
+  );
+  const stemmer = new Stemmer();
+
+  // BatchNorm2d and batch_norm are found by their parts and as one word.
+  function words(text) {
+    const found = [];
+    for (const [word] of text.matchAll(/[\p{L}\p{N}_]+(?:\.\d+)?/gu)) {
+      const parts = word
+        .replace(/(\p{Ll}|\d)(\p{Lu})|(\p{Lu})(\p{Lu}\p{Ll})|(\p{Ll})([123]d$)/gu, "$1$3$5 $2$4$6")
+        .split(/[ _]+/)
+        .filter(Boolean);
+      found.push(...parts);
+      if (parts.length > 1) found.push(parts.join(""));
+    }
+    return found;
+  }
+
+  function term(word) {
+    const lower = GREEK[word] ?? word.toLowerCase();
+    if (NO_NEWS.has(lower)) return null;
+    return /^[a-z]{3,}$/.test(lower) ? stemmer.stemWord(lower) : lower;
+  }
+
+  const OPTIONS = { fields: FIELDS, tokenize: words, processTerm: term };
+  let engine, book;
+
+  // How many entries have the word.
+  const counts = new Map();
+  const AS_IT_IS = { tokenize: (text) => [text], processTerm: (text) => text };
+  function count(word) {
+    if (!counts.has(word)) counts.set(word, word ? engine.search(word, AS_IT_IS).length : 0);
+    return counts.get(word);
+  }
+
+  // "batchnorm" is "batch norm", too, since the book has both words.
+  function asked(query) {
+    return words(query).flatMap((word) => {
+      for (let cut = 3; cut <= word.length - 3 && word === word.toLowerCase(); cut++) {
+        const halves = [word.slice(0, cut), word.slice(cut)];
+        if (halves.every((half) => count(term(half)) > 2)) return [word, ...halves];
+      }
+      return [word];
+    });
+  }
+
+  return {
+    term,
+    words,
+
+    // For the build: everything but the code's text, which is looked for and never shown.
+    index({ pages, entries }) {
+      engine = new MiniSearch(OPTIONS);
+      entries.forEach(({ page, titles, text, code, also }, id) => {
+        const path = [pages[page].title, ...titles];
+        engine.add({ id, title: path.pop(), path: path.join(" "), text, code, also });
+      });
+      return { pages, entries: entries.map(({ code, also, ...shown }) => shown), index: engine };
+    },
+
+    load(data) {
+      book = data;
+      engine = MiniSearch.loadJS(data.index, OPTIONS);
+    },
+
+    get loaded() {
+      return Boolean(book);
+    },
+
+    // The best entries: page, titles, address, text, and the words by which each was found.
+    ask(query, limit = 12) {
+      const known = book.entries.length;
+      const found = engine.search(query, {
+        boost: BOOST,
+        tokenize: asked,
+        prefix: (word, place, all) => word.length > 1 && (place === all.length - 1 || !count(word)),
+        fuzzy: (word) => (word.length > 4 && !count(word) ? 0.2 : false),
+        weights: { prefix: 0.3, fuzzy: 0.2 },
+        // "Batch" and "norm" are in most titles of this book and tell little.
+        boostTerm: (word) => Math.max(0.05, 1 - Math.log(Math.max(1, count(word))) / Math.log(known)),
+        boostDocument: (id) => WEIGHTS[book.entries[id].kind] ?? 1,
+      });
+      return found.slice(0, limit).map(({ id, terms }) => {
+        const { page, titles, anchor, text } = book.entries[id];
+        const { address, title } = book.pages[page];
+        const at = titles.length ? `${address}#${anchor}` : address;
+        return { address: at, titles: [title, ...titles], text, terms: new Set(terms) };
+      });
+    },
+  };
+})();

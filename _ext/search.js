@@ -2,11 +2,12 @@
 // them; MiniSearch and the stemmer come before them in the same file.
 const bookSearch = (() => {
   const FIELDS = ["title", "also", "path", "text", "code"];
-  const BOOST = { title: 3, also: 3, path: 0.7, text: 1, code: 0.6 };
-  // An answer stands in the text rather than in an exercise or in the list of functions.
-  const WEIGHTS = { exercise: 0.6, function: 0.6 };
+  const BOOST = { title: 3, also: 1.5, path: 0.7, text: 1, code: 0.6 };
+  const BESIDE = 0.5;
+  // An answer stands in the text rather than in an exercise, a function or a cited paper.
+  const WEIGHTS = { exercise: 0.6, function: 0.6, source: 0.6 };
   const NO_NEWS = new Set(
-    ("a about after an and are as at be but by can do does for from get got had has have how i if in into is it its me " +
+    ("a about an and are as at be but by can do does for from get got had has have how i if in into is it its me " +
       "my no not of on or our s so such t than that the their then there these they this to use used using versus vs " +
       "was we were what when where which why will with you your").split(" "),
   );
@@ -30,10 +31,13 @@ const bookSearch = (() => {
     return found;
   }
 
+  const terms = new Map();
   function term(word) {
-    const lower = GREEK[word] ?? word.toLowerCase();
-    if (NO_NEWS.has(lower)) return null;
-    return /^[a-z]{3,}$/.test(lower) ? stemmer.stemWord(lower) : lower;
+    if (!terms.has(word)) {
+      const lower = GREEK[word] ?? word.toLowerCase();
+      terms.set(word, NO_NEWS.has(lower) ? null : /^[a-z]{3,}$/.test(lower) ? stemmer.stemWord(lower) : lower);
+    }
+    return terms.get(word);
   }
 
   const OPTIONS = { fields: FIELDS, tokenize: words, processTerm: term };
@@ -56,6 +60,22 @@ const bookSearch = (() => {
       }
       return [word];
     });
+  }
+
+  // How much a word tells: "batch" and "norm" are in most titles of this book, and tell little.
+  function told(word) {
+    return Math.max(0.05, 1 - Math.log(Math.max(1, count(word))) / Math.log(book.entries.length));
+  }
+
+  function pairs(text) {
+    const known = words(text).map(term).filter(Boolean);
+    return known.slice(1).map((word, place) => [known[place], word]);
+  }
+
+  // What has two words of the question side by side is more likely meant.
+  function together(query, entry) {
+    const there = new Set(pairs([...entry.titles, entry.text].join(" ")).map(String));
+    return pairs(query).reduce((sum, pair) => sum + (there.has(String(pair)) ? told(pair[0]) + told(pair[1]) : 0), 0);
   }
 
   return {
@@ -83,18 +103,18 @@ const bookSearch = (() => {
 
     // The best entries: page, titles, address, text, and the words by which each was found.
     ask(query, limit = 12) {
-      const known = book.entries.length;
       const found = engine.search(query, {
         boost: BOOST,
         tokenize: asked,
         prefix: (word, place, all) => word.length > 1 && (place === all.length - 1 || !count(word)),
         fuzzy: (word) => (word.length > 4 && !count(word) ? 0.2 : false),
         weights: { prefix: 0.3, fuzzy: 0.2 },
-        // "Batch" and "norm" are in most titles of this book and tell little.
-        boostTerm: (word) => Math.max(0.05, 1 - Math.log(Math.max(1, count(word))) / Math.log(known)),
+        boostTerm: told,
         boostDocument: (id) => WEIGHTS[book.entries[id].kind] ?? 1,
       });
-      return found.slice(0, limit).map(({ id, terms }) => {
+      const best = found.slice(0, 30).map((one) => ({ ...one, score: one.score * (1 + BESIDE * together(query, book.entries[one.id])) }));
+      best.sort((one, other) => other.score - one.score);
+      return best.slice(0, limit).map(({ id, terms }) => {
         const { page, titles, anchor, text } = book.entries[id];
         const { address, title } = book.pages[page];
         const at = titles.length ? `${address}#${anchor}` : address;

@@ -67,6 +67,8 @@ def place(node: nodes.Element) -> tuple[str, str, str] | None:
             return head.astext(), head["ids"][0], "entry"
         case addnodes.desc() if head["ids"]:
             return head["ids"][0].removeprefix("bnlib."), head["ids"][0], "function"
+        case nodes.citation():
+            return node.children[-1].astext(), node["ids"][0], "source"
         case _ if "exercise" in node["classes"] and node["ids"]:
             return f"Exercise: {head.children[-1].astext()}", node["ids"][0], "exercise"
     return None
@@ -83,7 +85,8 @@ def collect(node: nodes.Element, entry: Entry, found: list[Entry]) -> None:
         elif there := place(child):
             title, anchor, kind = there
             found.append(Entry([*entry.titles, title], anchor, kind))
-            collect(child, found[-1], found)
+            if kind != "source":  # its title says it all
+                collect(child, found[-1], found)
         elif isinstance(child, NO_TEXT):
             entry.ids += child["ids"]
         elif isinstance(child, nodes.math):

@@ -21,6 +21,10 @@ const bookSearch = (() => {
   function words(text) {
     const found = [];
     for (const [word] of text.matchAll(/[\p{L}\p{N}_]+(?:\.\d+)?/gu)) {
+      if (/^[a-z]+$/.test(word)) {
+        found.push(word);
+        continue;
+      }
       const parts = word
         .replace(/(\p{Ll}|\d)(\p{Lu})|(\p{Lu})(\p{Lu}\p{Ll})|(\p{Ll})([123]d$)/gu, "$1$3$5 $2$4$6")
         .split(/[ _]+/)
@@ -34,7 +38,7 @@ const bookSearch = (() => {
   const terms = new Map();
   function term(word) {
     if (!terms.has(word)) {
-      const lower = GREEK[word] ?? word.toLowerCase();
+      const lower = (GREEK[word] ?? word.toLowerCase()).replace(/is(e|es|ed|ing|ations?)$/, "iz$1");
       terms.set(word, NO_NEWS.has(lower) ? null : /^[a-z]{3,}$/.test(lower) ? stemmer.stemWord(lower) : lower);
     }
     return terms.get(word);
@@ -51,9 +55,11 @@ const bookSearch = (() => {
     return counts.get(word);
   }
 
-  // "batchnorm" is "batch norm", too, since the book has both words.
+  // "batchnorm" is "batch norm", too, since the book has both words; of a long word that it does not have, the stem's
+  // neighbours are looked for as well, since a slip near the end keeps the stem from being found.
   function asked(query) {
     return words(query).flatMap((word) => {
+      if (word.length > 8 && !count(term(word))) return [word, word.slice(0, Math.ceil(word.length * 0.65))];
       for (let cut = 3; cut <= word.length - 3 && word === word.toLowerCase(); cut++) {
         const halves = [word.slice(0, cut), word.slice(cut)];
         if (halves.every((half) => count(term(half)) > 2)) return [word, ...halves];
@@ -64,7 +70,7 @@ const bookSearch = (() => {
 
   // How much a word tells: "batch" and "norm" are in most titles of this book, and tell little.
   function told(word) {
-    return Math.max(0.05, 1 - Math.log(Math.max(1, count(word))) / Math.log(book.entries.length));
+    return Math.max(0.05, (1 - Math.log(Math.max(1, count(word))) / Math.log(book.entries.length)) ** 1.5);
   }
 
   function pairs(text) {
@@ -112,7 +118,9 @@ const bookSearch = (() => {
         boostTerm: told,
         boostDocument: (id) => WEIGHTS[book.entries[id].kind] ?? 1,
       });
-      const best = found.slice(0, 30).map((one) => ({ ...one, score: one.score * (1 + BESIDE * together(query, book.entries[one.id])) }));
+      const best = found.slice(0, 30).map(({ id, terms, score }) => {
+        return { id, terms, score: score * (1 + BESIDE * together(query, book.entries[id])) };
+      });
       best.sort((one, other) => other.score - one.score);
       return best.slice(0, limit).map(({ id, terms }) => {
         const { page, titles, anchor, text } = book.entries[id];

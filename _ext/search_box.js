@@ -21,11 +21,11 @@ if (typeof document !== "undefined") {
       bookSearch.words(word).map(bookSearch.term).filter((term) => terms.has(term)).map((term) => ({ index, term })),
     );
     let start = 0, most = 0;
-    for (const { index } of places) {
-      const near = places.filter((other) => other.index >= index && other.index < index + length - 30);
-      const worth = new Set(near.map(({ term }) => term)).size;
-      if (worth > most) [start, most] = [index, worth];
-    }
+    places.forEach(({ index }, first) => {
+      const near = new Set();
+      for (let at = first; at < places.length && places[at].index < index + length - 30; at++) near.add(places[at].term);
+      if (near.size > most) [start, most] = [index, near.size];
+    });
     // From the sentence's beginning, if that is near.
     const before = text.slice(Math.max(0, start - 60), start);
     const sentence = Math.max(before.lastIndexOf(". "), before.lastIndexOf("? "));

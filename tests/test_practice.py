@@ -7,15 +7,18 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import nn
+from torch.ao.nn.intrinsic import qat
+from torch.export import export
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.checkpoint import checkpoint
 
@@ -83,7 +86,8 @@ class Run(NamedTuple):
 def run() -> Run:
     printed: list[str] = []
     names: dict[str, Any] = {}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # from the exporter's own copying
         for code, _ in blocks():
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 exec(compile(code, "practice.md", "exec"), names)
@@ -362,6 +366,129 @@ def test_layer_norm_averages_over_the_last_axes():
     assert nn.LayerNorm([*SHAPE[-2:]]).double()(x_of(*SHAPE)).mean((2, 3)).abs().max() < 1e-12
 
 
+# The error messages
+
+X = x_of(6, 4, dtype=torch.float32)
+MAPS = x_of(*SHAPE, dtype=torch.float32)
+
+
+def statistics_missing() -> None:
+    nn.BatchNorm1d(4).load_state_dict(nn.BatchNorm1d(4, track_running_stats=False).state_dict())
+
+
+def input_changed() -> None:
+    h = nn.Linear(4, 4)(X)
+    h += nn.BatchNorm1d(4)(h)
+    h.sum().backward()
+
+
+def step_between() -> None:
+    layer = nn.BatchNorm1d(4)
+    losses = [layer(x).square().sum() for x in (X.clone().requires_grad_(), (X + 1).requires_grad_())]
+    losses[0].backward()
+    torch.optim.SGD(layer.parameters(), lr=0.1).step()
+    losses[1].backward()
+
+
+def branch_beside() -> None:
+    h = nn.Linear(4, 4)(X)
+    (nn.BatchNorm1d(4)(h) + nn.ReLU(inplace=True)(h)).sum().backward()
+
+
+def compiled_plain_average() -> None:
+    torch.compile(nn.BatchNorm1d(4, momentum=None), backend="eager", fullgraph=True)(X)
+
+
+RAISES: dict[str, list[Callable[[], object]]] = {
+    "Expected more than 1 value per channel when training, got input size ...": [
+        lambda: nn.BatchNorm1d(4)(X[:1]),
+        lambda: nn.BatchNorm2d(4)(MAPS[:1, :, :1, :1]),
+    ],
+    "Expected more than 1 spatial element when training, got input size ...": [
+        lambda: nn.InstanceNorm2d(4)(MAPS[:, :, :1, :1])
+    ],
+    "running_mean should contain ... elements not ...": [
+        lambda: nn.BatchNorm1d(5)(X),
+        lambda: nn.BatchNorm1d(4)(x_of(2, 7, 4, dtype=torch.float32)),
+        lambda: nn.BatchNorm2d(4)(MAPS.permute(0, 2, 3, 1)),
+    ],
+    "expected 4D input (got 2D input)": [lambda: nn.BatchNorm2d(4)(X)],
+    "mixed dtype (CPU): expect parameter to have scalar type of Float": [lambda: nn.BatchNorm1d(4).double()(X)],
+    "mixed dtype (CPU): all inputs must share same datatype.": [lambda: nn.BatchNorm1d(4)(X.double())],
+    "batch_norm eps must be positive during training, but got ...": [lambda: nn.BatchNorm1d(4, eps=0)(X)],
+    'Missing key(s) in state_dict: "running_mean", "running_var"': [statistics_missing],
+    "one of the variables needed for gradient computation has been modified by an inplace operation": [
+        input_changed,
+        step_between,
+        branch_beside,
+    ],
+    "SyncBatchNorm expected input tensor to be on GPU": [lambda: nn.SyncBatchNorm(4)(X)],
+    "DistributedDataParallel is not needed when a module doesn't have any parameter that requires a gradient.": [
+        lambda: DistributedDataParallel(nn.BatchNorm1d(4).requires_grad_(False))
+    ],
+    "Batch norm got a batched tensor as input while the running_mean or running_var, which will be updated in place, "
+    "were not batched.": [lambda: torch.func.vmap(nn.BatchNorm1d(4))(x_of(3, 6, 4, dtype=torch.float32))],
+    "Fusion only for eval!": [lambda: fuse_conv_bn_eval(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))],
+    "Calling eval() is not supported yet.": [lambda: export(nn.BatchNorm1d(4), (X,)).module().eval()],
+    "Could not guard on data-dependent expression": [compiled_plain_average],
+}
+
+
+def written_messages() -> list[str]:
+    section = PAGE.split("## Error messages\n")[1].split("(practice-defaults)=")[0]
+    return re.findall(r"^`(.+)`\n: ", section, re.MULTILINE)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[None]:
+    """A group of one process."""
+    meet = f"file://{tmp_path}/meet"
+    torch.distributed.init_process_group("gloo", init_method=meet, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # from the exporter's own copying
+@pytest.mark.parametrize("message", RAISES)
+def test_message_is_raised_as_it_is_written(message: str):
+    pattern = ".*".join(map(re.escape, message.split("...")))
+    for case in RAISES[message]:
+        with pytest.raises(Exception, match=pattern):
+            case()
+
+
+def test_no_message_has_gone():
+    assert written_messages() == list(RAISES)
+
+
+def test_remedies_of_the_messages():
+    h = nn.Linear(4, 4)(X)
+    (h + nn.BatchNorm1d(4)(h)).sum().backward()
+    assert nn.BatchNorm1d(4)(x_of(2, 7, 4, dtype=torch.float32).transpose(1, 2)).shape == (2, 4, 7)
+    assert nn.BatchNorm2d(4)(MAPS.permute(0, 2, 3, 1).permute(0, 3, 1, 2)).equal(nn.BatchNorm2d(4)(MAPS))
+    layer = nn.BatchNorm1d(4)
+    layer.load_state_dict(nn.BatchNorm1d(4, track_running_stats=False).state_dict(), strict=False)
+    assert (running(layer)[0] == 0).all()
+    assert (running(layer)[1] == 1).all()
+    many, model = x_of(3, 6, 4, dtype=torch.float32), nn.Sequential(nn.BatchNorm1d(4))
+    for able in (
+        nn.BatchNorm1d(4).eval(),
+        nn.BatchNorm1d(4, track_running_stats=False),
+        torch.func.replace_all_batch_norm_modules_(model),
+    ):
+        assert torch.func.vmap(able)(many).shape == many.shape
+
+
+@pytest.mark.usefixtures("alone")
+def test_sync_batch_norm_on_a_cpu_in_eval_mode_is_batch_norm():
+    assert torch.equal(nn.SyncBatchNorm(4).eval()(MAPS), nn.BatchNorm2d(4).eval()(MAPS))
+
+
+def test_sync_batch_norm_without_processes_is_batch_norm():
+    assert torch.equal(nn.SyncBatchNorm(4)(MAPS), nn.BatchNorm2d(4)(MAPS))
+
+
 # What the text says and no block shows
 
 
@@ -464,17 +591,11 @@ def test_exported_graph_keeps_its_mode(mode: bool):
     assert torch.allclose(exported(x)[0], exported(x[:2])[0]) == (not mode)
 
 
-def test_in_processes_on_cpus_sync_batch_norm_refuses_and_buffers_are_copied(tmp_path: Path):
-    meet = f"file://{tmp_path}/meet"
-    torch.distributed.init_process_group("gloo", init_method=meet, rank=0, world_size=1)
-    try:
-        with pytest.raises(ValueError, match="GPU"):
-            nn.SyncBatchNorm(4)(x_of(*SHAPE, dtype=torch.float32))
-        assert DistributedDataParallel(nn.BatchNorm2d(4)).forward_sync_buffers is True
-        with pytest.warns(FutureWarning, match="`broadcast_buffers` is deprecated. Use `forward_sync_buffers`"):
-            assert DistributedDataParallel(nn.BatchNorm2d(4), broadcast_buffers=False).forward_sync_buffers is False
-    finally:
-        torch.distributed.destroy_process_group()
+@pytest.mark.usefixtures("alone")
+def test_buffers_are_copied_by_default():
+    assert DistributedDataParallel(nn.BatchNorm2d(4)).forward_sync_buffers is True
+    with pytest.warns(FutureWarning, match="`broadcast_buffers` is deprecated. Use `forward_sync_buffers`"):
+        assert DistributedDataParallel(nn.BatchNorm2d(4), broadcast_buffers=False).forward_sync_buffers is False
     assert {"broadcast_buffers", "forward_sync_buffers"} <= inspect.signature(DistributedDataParallel).parameters.keys()
 
 
@@ -523,11 +644,125 @@ def test_the_argument_that_replaces_broadcast_buffers_still_copies_at_the_wrappi
     assert (second["forward_sync_buffers"] == 0).all()
 
 
-def test_remainder_of_one_raises_the_message_of_the_page():
-    message = "Expected more than 1 value per channel when training"
-    assert f"`{message}`" in PAGE
-    with pytest.raises(ValueError, match=message):
-        nn.BatchNorm1d(4)(x_of(1, 4, dtype=torch.float32))
+def unequal_parts(rank: int) -> dict[str, torch.Tensor]:
+    """One process of two, with 2 and 6 of 8 examples: the gradient of the mean loss, and of the weighted one."""
+    x, found = x_of(8, 4), {}
+    share = x[:2] if rank == 0 else x[2:]
+    for name, weight in {"plain": 1.0, "weighted": len(share) * 2 / 8}.items():
+        layer = nn.Linear(4, 1).double()
+        nn.init.constant_(layer.weight, 1.0)
+        nn.init.zeros_(layer.bias)
+        model = DistributedDataParallel(layer)  # named: if it were gone before backward, nobody would average
+        (model(share).square().mean() * weight).backward()
+        assert layer.weight.grad is not None
+        found[name] = layer.weight.grad.clone()
+    found["whole"] = 2 * (x.sum(1, keepdim=True) * x).mean(0, keepdim=True)
+    found["examples"] = torch.stack([2 * (p.sum(1, keepdim=True) * p).mean(0) for p in (x[:2], x[2:])]).mean(0)[None]
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).double())
+    (model(x).square().sum() + model(x + 1).square().sum()).backward()  # a GAN's two passes: no error on CPUs
+    return found
+
+
+def test_unequal_parts_count_equally_unless_the_loss_is_weighted():
+    for found in launch(unequal_parts, 2):
+        torch.testing.assert_close(found["plain"], found["examples"])
+        torch.testing.assert_close(found["weighted"], found["whole"])
+        assert (found["plain"] - found["whole"]).abs().max() > 0.1
+
+
+def test_momentum_averages_over_as_many_batches_as_the_page_says():
+    assert "averages over about $2/m - 1$ batches" in PAGE
+    for m in (0.99, 0.1, 0.01):
+        layer, means = nn.BatchNorm1d(2000, momentum=m).double(), torch.randn(2, 2000).double()
+        weights = []
+        for age in range(round(20 / m)):  # the weight that each batch has by its age
+            weights.append(m * (1 - m) ** age)
+        assert 1 / sum(w * w for w in weights) == pytest.approx(2 / m - 1, rel=0.01)
+        layer(means)
+        torch.testing.assert_close(running(layer)[0], m * means.mean(0))
+
+
+def test_batch_norm_does_not_notice_weights_divided_by_a_power_of_two():
+    linear, layer = nn.Linear(3, 4), nn.BatchNorm1d(4)
+    nn.init.normal_(linear.weight, std=1e4)
+    x = x_of(60, 3, dtype=torch.float32)
+    before = layer(linear(x))
+    with torch.no_grad():
+        for parameter in linear.parameters():
+            parameter /= 1024
+    torch.testing.assert_close(layer(linear(x)), before)
+
+
+def test_behind_a_frozen_norm_the_bias_counts_and_folding_makes_one():
+    linear, layer = nn.Linear(3, 4, bias=False).eval(), nn.BatchNorm1d(4).eval()
+    assert fuse_linear_bn_eval(linear, layer).bias is not None
+    biased = nn.Linear(3, 4)
+    layer(biased(X[:, :3])).sum().backward()
+    assert biased.bias.grad is not None
+    assert biased.bias.grad.abs().min() > 0.1
+
+
+def test_every_part_of_accumulated_gradients_moves_the_running_statistics():
+    layer = nn.BatchNorm1d(4)
+    for part in X.chunk(3):
+        layer(part).square().sum().backward()
+    assert layer.num_batches_tracked == 3
+
+
+def test_a_hard_copy_by_state_dict_takes_the_statistics():
+    online, target = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+    online(X)
+    target.load_state_dict(online.state_dict())
+    assert all(map(torch.equal, running(target), running(online)))
+
+
+def test_which_norms_keep_channels_last():
+    x = MAPS.to(memory_format=torch.channels_last)
+    assert x.stride() != MAPS.stride()
+    kept = {
+        type(layer).__name__: layer(x).is_contiguous(memory_format=torch.channels_last)
+        for layer in (nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4), nn.LayerNorm([*SHAPE[1:]]))
+    }
+    assert kept == {"BatchNorm2d": True, "GroupNorm": True, "InstanceNorm2d": False, "LayerNorm": False}
+    with pytest.raises(RuntimeError, match="reshape"):
+        x.view(SHAPE[0], -1)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_convolution_with_padding_folds(transpose: bool):
+    conv = (nn.ConvTranspose2d if transpose else nn.Conv2d)(4, 3, 3, padding=1).double().eval()
+    layer = nn.BatchNorm2d(3).double()
+    layer(conv(x_of(*SHAPE) + 1))
+    layer.eval()
+    folded = fuse_conv_bn_eval(conv, layer, transpose=transpose)
+    torch.testing.assert_close(folded(x_of(*SHAPE)), layer(conv(x_of(*SHAPE))))
+
+
+def test_a_norm_without_running_statistics_does_not_fold():
+    with pytest.raises(AssertionError, match="running_mean"):
+        fuse_linear_bn_eval(nn.Linear(3, 4).eval(), nn.BatchNorm1d(4, track_running_stats=False).eval())
+
+
+@pytest.mark.filterwarnings("ignore:Please use quant_min", "ignore::DeprecationWarning")
+def test_the_switch_of_quantization_aware_training_outlasts_train():
+    model = nn.Sequential(nn.Conv2d(4, 3, 1), nn.BatchNorm2d(3)).train()
+    fused = torch.ao.quantization.fuse_modules_qat(model, [["0", "1"]])
+    fused.qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
+    with pytest.warns(DeprecationWarning, match=r"torch\.ao\.quantization is deprecated"):
+        layer = torch.ao.quantization.prepare_qat(fused)[0]
+    layer(MAPS)
+    qat.freeze_bn_stats(layer.train())
+    layer.train()
+    before = layer.bn.running_mean.clone()
+    layer(MAPS * 3)
+    assert torch.equal(layer.bn.running_mean, before)
+
+
+def test_alpha_dropout_misses_in_proportion_to_the_root_of_the_units():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        spread = [nn.AlphaDropout(0.1)(x_of(1, n).sub(3).expand(2000, n)).mean(1).std() for n in (50, 5000)]
+    assert spread[0] / spread[1] == pytest.approx(10, rel=0.15)
 
 
 def test_start_of_the_running_statistics_is_gone_after_enough_steps():

@@ -1,5 +1,6 @@
 """The project's papers agree with each other, with what is installed, and with any machine."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -7,10 +8,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import bnlib
+from _ext.edition import read
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -94,9 +97,56 @@ def test_the_papers_name_only_commands_that_exist(name: str):
 
 
 def test_one_version_everywhere():
-    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
-    assert citation
-    assert PROJECT["version"] == citation[1] == bnlib.__version__
+    edition = read((ROOT / "CITATION.cff").read_text())
+    newest = re.search(r"^## Version (\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    assert (edition.version, str(edition.day)) == (newest[1], newest[2])
+    assert edition.version == bnlib.__version__
+    assert "version" in PROJECT["dynamic"]  # the package takes it from bnlib
+
+
+def test_each_tag_is_a_version_of_its_day():
+    command = ["git", "for-each-ref", "refs/tags/v*", "--format=## Version %(refname:strip=2) - %(creatordate:short)"]
+    tags = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    headings = re.findall(r"^## Version .*$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert set(tags.replace("Version v", "Version ").splitlines()) <= set(headings)
+
+
+def text(page: Path) -> str:
+    """The source of a page, of a notebook the prose."""
+    if page.suffix != ".ipynb":
+        return page.read_text()
+    cells = json.loads(page.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def source(name: str) -> Path:
+    """The file in which the text of a page stands; it may be one that the page includes as a whole."""
+    (page,) = ROOT.glob(f"{name}.*")
+    included = re.search(r"^---\n```{include} (\S+)$", text(page), re.MULTILINE)
+    return (page.parent / included[1]).resolve() if included else page
+
+
+def test_the_readme_lists_the_pages_of_the_book():
+    table = (ROOT / "README.md").read_text().partition("## The chapters\n")[2].partition("\n## ")[0]
+    rows = [f"| {part} | {pages} |" for part, pages in re.findall(r"^\| (\w[^|]*) \| (.+) \|$", table, re.MULTILINE)]
+    expected = []
+    for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]:
+        pages = []
+        for name in [chapter["file"] for chapter in part["chapters"]]:
+            path = source(name)
+            (title, *_) = re.findall(r"^# (.+)$", text(path), re.MULTILINE)
+            number = re.match(r"[0-9]+(?=_)", path.name)
+            link = f"[{title}]({path.relative_to(ROOT).as_posix()})"
+            pages.append(f"{int(number[0])} {link}" if number else link)
+        expected.append(f"| {part['caption']} | {' · '.join(pages)} |")
+    assert rows == expected
+
+
+def test_the_readme_names_the_pinned_pytorch():
+    named = re.findall(r"pip install torch==(\S+)", (ROOT / "README.md").read_text())
+    assert named
+    assert {f"torch=={version}" for version in named} == {str(pins()["torch"])}
 
 
 def test_the_readmes_example_of_bnlib_runs():

@@ -13,7 +13,10 @@ from tools import browser
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).parent / "sample"
-SOURCES = ["_config.yml", "_toc.yml", "references.bib", "package-lock.json", "chapters", "_static", "_ext", "bnlib"]
+SOURCES = [
+    *("_config.yml", "_toc.yml", "references.bib", "package-lock.json", "CITATION.cff", "CHANGELOG.md"),
+    *("chapters", "_static", "_ext", "bnlib"),
+]
 # Without a built site there is still one page, whose tests fail in their fixture.
 PAGES = browser.pages(browser.SITE) or ["chapters/index.html"]
 

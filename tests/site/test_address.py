@@ -55,6 +55,13 @@ def test_canonical_link_and_open_graph(published: Path, path: str) -> None:
     }
 
 
+@pytest.mark.parametrize("path", PAGES)
+def test_citations_have_the_address(published: Path, path: str) -> None:
+    *page, book = [pre.get_text() for pre in parse(published / path).select(".bn-cite pre")][1::2]
+    assert f"url = {{{SITE_URL}}}" in book
+    assert [f"url = {{{SITE_URL}{path}}}" in entry for entry in page] == [True] * (path != "chapters/index.html")
+
+
 def test_sitemap_lists_the_pages(published: Path) -> None:
     root = ElementTree.parse(published / "sitemap.xml").getroot()
     space = "{http://www.sitemaps.org/schemas/sitemap/0.9}"

@@ -110,6 +110,26 @@ def test_notebook_can_be_downloaded_and_code_copied(page: Page, sample_address: 
     assert answer.json() == json.loads((SAMPLE / "chapters/notebook.ipynb").read_text("utf-8"))
 
 
+def test_citations_are_copied_and_not_printed(page: Page, sample_address: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{sample_address}/chapters/notebook.html")
+    page.get_by_text("How to cite this page or the book").click()
+    citations = page.locator(".bn-cite pre").all_text_contents()
+    starts = [
+        "The authors of Batch",
+        "@incollection{batch-normalization-measured-notebook,",
+        "The authors of Batch",
+        "@misc",
+    ]
+    assert [text[: len(start)] for text, start in zip(citations, starts, strict=True)] == starts
+    assert "http" not in "".join(citations)
+    for place, text in enumerate(citations):
+        page.locator(".bn-cite .copybtn").nth(place).click()
+        assert page.evaluate("navigator.clipboard.readText()") == text
+    page.emulate_media(media="print")
+    expect(page.locator(".bn-cite")).to_be_hidden()
+
+
 def test_contents_open_on_a_phone(page: Page, sample_address: str) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
     page.goto(f"{sample_address}/chapters/index.html")

@@ -83,7 +83,9 @@ def test_the_right_section_comes_first(page: Page, box: Locator):
 
     right = {phrase: {section[address] for address in places} for phrase, places in expected.items()}
     first = [phrase for phrase, found in results.items() if {section[address] for address in found[:1]} & right[phrase]]
-    missed = [phrase for phrase, found in results.items() if not {section[address] for address in found} & right[phrase]]
+    missed = [
+        phrase for phrase, found in results.items() if not {section[address] for address in found} & right[phrase]
+    ]
     print(f"first for {len(first)} of {len(PHRASES)}, not among the first three for {len(missed)}")
     assert len(PHRASES) >= 60
     assert len(missed) <= 0.05 * len(PHRASES), "\n".join(f"{phrase}: {results[phrase]}" for phrase in missed)

@@ -59,11 +59,11 @@ const bookSearch = (() => {
   // neighbours are looked for as well, since a slip near the end keeps the stem from being found.
   function asked(query) {
     return words(query).flatMap((word) => {
-      if (word.length > 8 && !count(term(word))) return [word, word.slice(0, Math.ceil(word.length * 0.65))];
       for (let cut = 3; cut <= word.length - 3 && word === word.toLowerCase(); cut++) {
         const halves = [word.slice(0, cut), word.slice(cut)];
         if (halves.every((half) => count(term(half)) > 2)) return [word, ...halves];
       }
+      if (word.length > 8 && !count(term(word))) return [word, word.slice(0, Math.ceil(word.length / 2))];
       return [word];
     });
   }

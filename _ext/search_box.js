@@ -47,7 +47,7 @@ if (typeof document !== "undefined") {
   class Box {
     constructor(place, { onSearch = () => {} } = {}) {
       this.input = element("input", {
-        type: "search", name: "q", placeholder: "Search this book", autocomplete: "off", spellcheck: false, ariaLabel: "Search this book",
+        type: "text", enterKeyHint: "search", name: "q", placeholder: "Search this book", autocomplete: "off", spellcheck: false, ariaLabel: "Search this book",
       });
       this.input.setAttribute("autocapitalize", "off");
       this.status = element("p", { className: "bn-search-status", role: "status" });

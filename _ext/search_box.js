@@ -137,6 +137,6 @@ if (typeof document !== "undefined") {
     boxes.push(box);
     box.input.value = asked;
     box.search();
-    box.input.focus();
+    bookSearch.open = () => box.input.focus();
   }
 }

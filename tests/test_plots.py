@@ -42,7 +42,9 @@ def test_it_is_closed_so_that_a_notebook_does_not_show_it_twice():
     [
         (0.123456, "0.12"),
         (-0.0, "0"),
-        (1e-17, "1e-17"),
+        (-8.1e-18, "0"),
+        (1.3e-14, "1.3e-14"),
+        ([0.5, 1e-17], "0.5, 0"),
         ([1.0, 22.0, 333.0], "1, 22, 330"),
         ([2, 128], "2, 128"),
         ("all", "all"),
@@ -65,6 +67,22 @@ def test_a_summary_of_many_values_is_refused():
 def test_a_sentence_has_its_stop():
     with pytest.raises(ValueError, match="its stop"):
         shown("No stop")
+
+
+@pytest.mark.parametrize("size", ["x-small", 8.9])
+def test_text_too_small_for_a_phone_is_refused(size):
+    figure, ax = plots.axes()
+    ax.plot([0, 1], label="a line")
+    ax.legend(fontsize=size)
+    with pytest.raises(ValueError, match=r"'a line' \([78].* pt\).* at least 9 pt"):
+        plots.show(figure, "A line rises.")
+
+
+def test_small_text_and_the_ticks_of_every_axis_are_large_enough():
+    figure, ax = plots.axes()
+    ax.semilogy([1, 1e6], label="a line")
+    ax.legend(fontsize="small", title=" ", title_fontsize=5)  # what nobody sees may have any size
+    assert plots.show(figure, "A line rises.").words == "A line rises."
 
 
 def test_a_histograms_density_integrates_to_one():

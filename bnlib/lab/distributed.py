@@ -111,7 +111,7 @@ def _pooled_over_ranks(own: Moments, group: "Group | None") -> Moments:
     messages = [torch.empty_like(message) for _ in range(dist.get_world_size(group))]
     dist.all_gather(messages, message, group=group)
     shards = []
-    for rank, message in zip(dist.get_process_group_ranks(group), messages, strict=True):
+    for rank, message in zip(dist.get_process_group_ranks(group or dist.group.WORLD), messages, strict=True):
         count, (mean, m2) = int(message[0]), message[1:].reshape(2, *own.mean.shape)
         if not count:
             raise ValueError(f"rank {rank} holds no values: give every rank at least one example")
@@ -493,4 +493,10 @@ def _work(rank: int, ranks: int, pipe: Connection, call: bytes, timeout: float, 
         world_size=ranks,
         timeout=timedelta(seconds=timeout),
     )
-    return pickle.dumps(function(rank, *args))
+    result = function(rank, *args)
+    try:
+        return pickle.dumps(result)
+    except Exception as error:
+        raise TypeError(
+            f"what it returned cannot be sent back ({error}): return numbers, tensors or arrays, in lists or dicts"
+        ) from error

@@ -1,6 +1,7 @@
 """A small good notebook, executed once, for tests that break copies of it."""
 
 import copy
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,3 +85,20 @@ def save(tmp_path: Path) -> Callable[[NotebookNode], Path]:
         return path
 
     return save_notebook
+
+
+@pytest.fixture
+def commit(
+    save: Callable[[NotebookNode], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[NotebookNode], Path]:
+    """Make a repository whose only commit holds this chapter."""
+
+    def commit_notebook(nb: NotebookNode) -> Path:
+        path = save(nb)
+        settings = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        for command in (["init", "-q"], ["add", path.name], [*settings, "commit", "-q", "-m", "A chapter"]):
+            subprocess.run(["git", *command], cwd=tmp_path, check=True)
+        monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+        return path
+
+    return commit_notebook

@@ -10,7 +10,7 @@ from nbformat import NotebookNode
 from bnlib.claim import MIME_TYPE
 from tools import notebooks
 
-CARD = 5
+CARD = 6
 Save = Callable[[NotebookNode], Path]
 
 
@@ -22,14 +22,9 @@ def claim(nb: NotebookNode, **changed: object) -> NotebookNode:
 
 
 @pytest.fixture
-def repository(good: NotebookNode, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one committed chapter; the value is the chapter."""
-    path = save(claim(good))
-    settings = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-    for command in (["init", "-q"], ["add", path.name], [*settings, "commit", "-q", "-m", "A chapter"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
-    return path
+def chapter(good: NotebookNode, commit: Callable[[NotebookNode], Path]) -> Path:
+    """A committed chapter with a claim."""
+    return commit(claim(good))
 
 
 def test_a_line_for_each_claim(good: NotebookNode):
@@ -39,9 +34,9 @@ def test_a_line_for_each_claim(good: NotebookNode):
     assert notebooks.verdicts(good) == []
 
 
-def test_the_same_verdicts_pass(repository: Path, good: NotebookNode, save: Save, capsys):
+def test_the_same_verdicts_pass(chapter: Path, good: NotebookNode, save: Save, capsys):
     save(claim(good, effect=0.26))  # other digits are no other verdict
-    assert notebooks.main(["verdicts", str(repository), "--against", "HEAD"]) == 0
+    assert notebooks.main(["verdicts", str(chapter), "--against", "HEAD"]) == 0
     assert tuple(capsys.readouterr()) == ("chapter: toy: holds only if: depth 3; depth 12\n", "")
 
 
@@ -54,29 +49,29 @@ def test_the_same_verdicts_pass(repository: Path, good: NotebookNode, save: Save
     ],
 )
 def test_another_verdict_fails_and_is_shown(
-    repository: Path, good: NotebookNode, save: Save, capsys, changed: dict[str, object], now: str
+    chapter: Path, good: NotebookNode, save: Save, capsys, changed: dict[str, object], now: str
 ):
     save(claim(good, **changed))
-    assert notebooks.main(["verdicts", str(repository), "--against", "HEAD"]) == 1
+    assert notebooks.main(["verdicts", str(chapter), "--against", "HEAD"]) == 1
     shown = capsys.readouterr()
     assert shown.out == f"chapter: {now}\n"
     assert "chapter: HEAD says toy: holds only if: depth 3; depth 12\n" in shown.err
     assert f"chapter: HEAD does not say {now}\n" in shown.err
 
 
-def test_a_claim_that_is_gone_fails(repository: Path, good: NotebookNode, save: Save, capsys):
+def test_a_claim_that_is_gone_fails(chapter: Path, good: NotebookNode, save: Save, capsys):
     good.cells[CARD].outputs = []
     save(good)
-    assert notebooks.main(["verdicts", str(repository), "--against", "HEAD"]) == 1
-    assert notebooks.main(["verdicts", str(repository)]) == 0
+    assert notebooks.main(["verdicts", str(chapter), "--against", "HEAD"]) == 1
+    assert notebooks.main(["verdicts", str(chapter)]) == 0
 
 
-def test_a_chapter_that_the_commit_does_not_have_differs(repository: Path, tmp_path: Path):
+def test_a_chapter_that_the_commit_does_not_have_differs(chapter: Path, tmp_path: Path):
     new = tmp_path / "new.ipynb"
-    new.write_bytes(repository.read_bytes())
+    new.write_bytes(chapter.read_bytes())
     assert notebooks.main(["verdicts", str(new), "--against", "HEAD"]) == 1
 
 
-def test_a_commit_that_is_not_there_is_an_error(repository: Path):
+def test_a_commit_that_is_not_there_is_an_error(chapter: Path):
     with pytest.raises(subprocess.CalledProcessError):
-        notebooks.main(["verdicts", str(repository), "--against", "nowhere"])
+        notebooks.main(["verdicts", str(chapter), "--against", "nowhere"])

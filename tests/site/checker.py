@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
@@ -102,11 +103,36 @@ PRINTED = """() => {
     return [...names, ...lost.map(shown => `it does not print the ${shown}`)];
 }"""
 
-# Contrast takes most of axe's time. It does not depend on the width, nor anything else on the colours.
-AXE = {
-    VIEWS["wide"]: {},
-    VIEWS["phone"]: {"rules": {"color-contrast": {"enabled": False}}},
-    VIEWS["dark"]: {"runOnly": ["color-contrast"]},
+# Marks one element for each way in which text looks: its colour, size, weight, and what is behind it. Of thousands of
+# words of code there are some dozens, and contrast, which takes most of axe's time, is a matter of these.
+LOOKS = """() => {
+    const own = element => {
+        const { backgroundColor, backgroundImage, opacity, filter } = getComputedStyle(element);
+        return [backgroundColor, backgroundImage, opacity, filter].join();
+    };
+    const behind = new Map();
+    const ground = element => {
+        if (!element) return "";
+        if (!behind.has(element)) behind.set(element, `${own(element)} ${ground(element.parentElement)}`);
+        return behind.get(element);
+    };
+    const seen = new Set();
+    for (const element of document.querySelectorAll("body *")) {
+        const text = [...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim());
+        if (!text || !element.checkVisibility()) continue;
+        const { color, fontSize, fontWeight, textShadow } = getComputedStyle(element);
+        const look = [color, fontSize, fontWeight, textShadow, ground(element)].join();
+        if (!seen.has(look)) element.dataset.look = "";
+        seen.add(look);
+    }
+}"""
+CONTRAST = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
+ALL_BUT_CONTRAST = {
+    view: {
+        "resultTypes": ["violations"],
+        "rules": {"color-contrast": {"enabled": False}, "target-size": {"enabled": view == VIEWS["phone"]}},
+    }
+    for view in VIEWS.values()
 }
 
 
@@ -120,11 +146,22 @@ def problems(browser: Browser, address: str, view: View = VIEWS["wide"]) -> list
     page.evaluate(PICTURES)
     for look in (UNSIZED_MATHS, MISSING_FONT, MATHS_SCRIPT, RAW_TEX, SIDEWAYS, CUT_OFF):
         found += page.evaluate(look)
-    for violation in Axe().run(page, options={"resultTypes": ["violations"], **AXE[view]}).response["violations"]:
+    for violation in _axe(page, view):
         nodes = [f"{node['html']} ({node['failureSummary']})" for node in violation["nodes"][:3]]
         found.append(f"axe, {violation['id']}: {'; '.join(nodes)}")
     page.wait_for_load_state("networkidle")  # what is fetched late may fail too
     context.close()
+    return found
+
+
+def _axe(page: Page, view: View) -> list[dict[str, Any]]:
+    """What axe finds: contrast but on a phone, where the colours are the wide page's, all else but in the dark."""
+    found = []
+    if view != VIEWS["dark"]:
+        found += Axe().run(page, options=ALL_BUT_CONTRAST[view]).response["violations"]
+    if view != VIEWS["phone"]:
+        page.evaluate(LOOKS)
+        found += Axe().run(page, {"include": [["[data-look]"]]}, CONTRAST).response["violations"]
     return found
 
 

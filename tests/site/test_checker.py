@@ -78,6 +78,11 @@ def test_page_too_wide_for_a_phone_is_seen(check: Check) -> None:
     assert any("the page scrolls sideways" in problem for problem in check(body, VIEWS["phone"]))
 
 
+def test_buttons_too_small_for_a_finger_are_seen(check: Check) -> None:
+    button = '<button style="border: 0; font-size: 6px; height: 12px; padding: 0; width: 12px">a</button>'
+    assert any("axe, target-size" in problem for problem in check(GOOD + 3 * button, VIEWS["phone"]))
+
+
 def test_missing_math_font_is_seen(check: Check) -> None:
     assert check(GOOD, head="") == ["the math font is not loaded"]
 

@@ -16,7 +16,7 @@ CONSTRAINED := -c constraints.txt
 
 NODE_STAMP := node_modules/.stamp
 
-.PHONY: help book test newest newest-checks notebooks notebooks-branch compare measure verdicts serve chromium weight screenshots site-report links lab bench lint portability clean
+.PHONY: help book test newest newest-checks notebooks notebooks-branch compare measure verdicts serve chromium weight screenshots pdf site-report links lab bench lint portability clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
 
@@ -60,6 +60,9 @@ weight: book chromium  ## print what a first visit to each page sends over the w
 
 screenshots: book chromium  ## take pictures of every page into _build/screenshots
 	$(BIN)/python -m tools.screenshots
+
+pdf: book chromium  ## print the whole book into one PDF in _build/pdf, and check it
+	$(BIN)/python -m tools.pdf
 
 # Large, and of use here only: therefore not in package.json.
 LIGHTHOUSE := lighthouse@13.5.0

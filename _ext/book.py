@@ -32,8 +32,16 @@ def extra_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     yield "index", {"title": title, "first_page": first}, "redirect.html"
 
 
+def _for_paper(sheet: Any) -> bool:
+    return str(sheet.filename).endswith("print.css")
+
+
 def finish_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Tell the template whether the page shows maths, and take roles that ARIA does not allow off citations."""
+    # The styles for paper come last, and no screen waits for them.
+    context["css_files"].sort(key=_for_paper)
+    for sheet in filter(_for_paper, context["css_files"]):
+        sheet.attributes["media"] = "print"
     body = context.get("body", "")
     # Only a page with maths fetches the math font before its styles have been read.
     context["has_maths"] = "<math" in body

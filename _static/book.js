@@ -56,6 +56,32 @@ for (const link of document.querySelectorAll("a.btn-report-button")) {
   for (const press of ["click", "auxclick"]) link.addEventListener(press, enterSection);
 }
 
+// The search comes when a reader opens it: by a button, by Ctrl-K (on a Mac Cmd-K), or by "/".
+{
+  const root = document.documentElement.dataset.content_root;
+  const fetchSearch = () => {
+    const [first] = ["search.js", "sections.js"].map((name) => {
+      const script = Object.assign(document.createElement("script"), { src: `${root}_static/search/${name}`, async: false });
+      return document.head.appendChild(script);
+    });
+    return new Promise((resolve) => first.addEventListener("load", resolve));
+  };
+  let search;
+  const open = (event) => {
+    event.preventDefault();
+    search ??= typeof bookSearch === "undefined" ? fetchSearch() : Promise.resolve();
+    search.then(() => bookSearch.open());
+  };
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.(".search-button__button, .bn-search-open")) open(event);
+  });
+  document.addEventListener("keydown", (event) => {
+    const { key, ctrlKey, metaKey, altKey, shiftKey, target } = event;
+    const typing = target.closest?.("input, textarea, select, [contenteditable]");
+    if ((key.toLowerCase() === "k" && ctrlKey !== metaKey && !altKey && !shiftKey) || (key === "/" && !ctrlKey && !metaKey && !altKey && !typing)) open(event);
+  });
+}
+
 // Paper is light, and its folds are open, whatever the reader chose; afterwards it is as it was. Closed code stays out.
 // A formula's width in em lets the styles shrink one that is wider than the paper, whose width no script knows.
 addEventListener("beforeprint", () => {

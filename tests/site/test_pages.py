@@ -70,12 +70,6 @@ def test_print(chromium: Browser, address: str, path: str) -> None:
     assert print_problems(chromium, f"{address}/{path}") == []
 
 
-@pytest.mark.parametrize("words", ["variance", "standard score"])
-def test_search_finds_what_the_book_is_about(page: Page, address: str, words: str) -> None:
-    page.goto(f"{address}/search.html?q={words}")
-    expect(page.locator("#search-results a[href*='06_transform']").first).to_be_visible()
-
-
 def test_root_leads_to_the_first_page(page: Page, address: str) -> None:
     page.goto(address)
     page.wait_for_url("**/chapters/index.html")
@@ -96,14 +90,6 @@ def test_colour_theme_is_chosen_and_remembered(page: Page, sample_address: str) 
     expect(html).to_have_attribute("data-theme", "dark")
     page.goto(f"{sample_address}/chapters/notebook.html")
     expect(html).to_have_attribute("data-theme", "dark")
-
-
-def test_search_finds_a_page(page: Page, sample_address: str) -> None:
-    page.goto(f"{sample_address}/chapters/index.html")
-    page.keyboard.press("Control+k")
-    page.locator("#pst-search-dialog input").fill("kolmogorov")
-    page.keyboard.press("Enter")
-    expect(page.locator("#search-results a").first).to_contain_text("A notebook")
 
 
 def test_solution_is_folded_and_opens(page: Page, sample_address: str) -> None:

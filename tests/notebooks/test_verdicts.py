@@ -10,7 +10,7 @@ from nbformat import NotebookNode
 from bnlib.claim import MIME_TYPE
 from tools import notebooks
 
-CARD = 5
+CARD = 6
 Save = Callable[[NotebookNode], Path]
 
 

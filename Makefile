@@ -16,7 +16,7 @@ CONSTRAINED := -c constraints.txt
 
 NODE_STAMP := node_modules/.stamp
 
-.PHONY: help book test newest newest-checks notebooks compare measure verdicts serve chromium weight screenshots site-report links lab bench lint portability clean
+.PHONY: help book test newest newest-checks notebooks notebooks-branch compare measure verdicts serve chromium weight screenshots pdf site-report links lab bench lint portability clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
 
@@ -61,6 +61,9 @@ weight: book chromium  ## print what a first visit to each page sends over the w
 screenshots: book chromium  ## take pictures of every page into _build/screenshots
 	$(BIN)/python -m tools.screenshots
 
+pdf: book chromium  ## print the whole book into one PDF in _build/pdf, and check it
+	$(BIN)/python -m tools.pdf
+
 # Large, and of use here only: therefore not in package.json.
 LIGHTHOUSE := lighthouse@13.5.0
 _build/$(LIGHTHOUSE)/.stamp: | $(VENV)/.stamp-dev
@@ -91,11 +94,14 @@ PINS := tests/test_project.py::test_what_is_installed_is_what_is_pinned
 # pytest's own run comes last, so that its closing line ends the output. A file's tests share a worker and its fixtures.
 test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
 	$(BIN)/python tools/notebooks.py guard
+	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 $(NBVAL)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Strict: every text output of every chapter must come out again. Images are not compared, their text is.
-NBVAL = $(BIN)/python -m pytest --nbval --nbval-current-env chapters -n 2 --dist loadfile -p no:cacheprovider -q
+# Strict: every text output of every chapter must come out again. Images are not compared, their text is. tools.alone
+# has laid each chapter into an empty folder, and bnlib comes from a wheel: so each must run wherever a reader takes it.
+WHEEL := $(CURDIR)/_build/alone/wheel
+NBVAL = PYTHONPATH="$(WHEEL)" $(BIN)/python -m pytest --nbval --nbval-current-env _build/alone/chapters -n 2 --dist loadfile -p no:cacheprovider -q
 
 lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 	$(BIN)/ruff check .
@@ -106,10 +112,24 @@ lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 notebooks: $(VENV)/.stamp-dev  ## execute changed chapters in place (ALL=1: every chapter)
 	$(BIN)/python tools/notebooks.py run $(if $(ALL),--all)
 
+# One commit without a past, so that the repository does not grow: the last commit's files, but with the notebooks that
+# the site offers among the chapters, and without workflows, which the right to push does not cover.
+notebooks-branch: export GIT_INDEX_FILE = $(CURDIR)/_build/notebooks.index
+notebooks-branch: OFFERED = $(wildcard $(SITE)/notebooks/*.ipynb)
+notebooks-branch:  ## push the notebooks of the built site to the branch that Binder and Colab open
+	@test -n "$(OFFERED)" || { echo "There are no notebooks in $(SITE)/notebooks: 'make book' writes them." >&2; exit 1; }
+	git read-tree HEAD
+	git rm -r -q --cached --ignore-unmatch .github
+	set -e; for file in $(OFFERED); do \
+	  git update-index --add --cacheinfo "100644,$$(git hash-object -w $$file),chapters/$${file##*/}"; done
+	commit=$$(git -c user.name="$$(git log -1 --format=%cn)" -c user.email="$$(git log -1 --format=%ce)" \
+	  commit-tree $$(git write-tree) -m "Notebooks of $$(git rev-parse --short HEAD)") && \
+	  git push --force origin $$commit:refs/heads/notebooks
+
 compare: $(VENV)/.stamp-dev  ## fail if the chapters say something else than in the last commit; pictures count by their text
 	$(BIN)/python tools/notebooks.py compare --against HEAD
 
-measure: $(VENV)/.stamp-dev  ## make the records under results/ that are missing or stale (ID=..., ALL=1, LIST=1)
+measure: $(VENV)/.stamp-dev  ## make the records under bnlib/results that are missing or stale (ID=..., ALL=1, LIST=1)
 	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list)
 
 verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one differs from the last commit's
@@ -117,10 +137,16 @@ verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one diffe
 
 # Numbers that hold only on this processor fail here: the same outputs from the plainest code paths.
 portability: $(VENV)/.stamp-dev  ## compare the chapters' outputs with those of other processors' code paths
+	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Haswell MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 $(NBVAL)
 
-lab: $(VENV)/.stamp-dev  ## open JupyterLab on the chapters
-	$(BIN)/jupyter lab --notebook-dir=chapters
+# Copies, as the site offers them: the sources hold roles and gates that JupyterLab cannot read. What a reader has
+# changed in a copy stays.
+lab: $(VENV)/.stamp-dev  ## open JupyterLab on copies of the chapters, to read and try (EDIT=1: on their sources)
+	@test "$(EDIT)" || test -d $(SITE)/notebooks || $(MAKE) book
+	@test "$(EDIT)" || { mkdir -p _build/lab; for file in $(SITE)/notebooks/*.ipynb; do \
+	  test -e _build/lab/$${file##*/} || cp $$file _build/lab/; done; }
+	$(BIN)/jupyter lab --notebook-dir=$(if $(EDIT),chapters,_build/lab)
 
 bench: $(VENV)/.stamp-dev  ## measure bnlib's speed against PyTorch's: norms, replicas trained together, and folding
 	$(BIN)/python benchmarks/norms.py

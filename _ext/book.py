@@ -3,7 +3,7 @@
 Adds what the book's templates ask for, a page for wrong addresses and one for the site's root. When everything is
 written it takes out what no page uses: the theme brings 397 kB of styles and 2.5 MB of scripts and fonts for icons,
 and the math font is 403 kB; the pages need a few per cent of that. What is in use is read off the built pages, so
-nothing is listed by hand.
+nothing is listed by hand. What remains of styles and scripts is joined.
 """
 
 import logging
@@ -13,8 +13,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+from _ext.bundle import bundle
 from _ext.fonts import icon_characters, math_characters, subset_font
-from _ext.purge import purge, words
 
 STIX = Path(__file__).resolve().parents[1] / "node_modules/@fontsource/stix-two-math"
 # By these the browser shrinks indices, takes the dot off an i under a hat and flattens accents; ss04: primes.
@@ -32,8 +32,16 @@ def extra_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     yield "index", {"title": title, "first_page": first}, "redirect.html"
 
 
+def _for_paper(sheet: Any) -> bool:
+    return str(sheet.filename).endswith("print.css")
+
+
 def finish_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Tell the template whether the page shows maths, and take roles that ARIA does not allow off citations."""
+    # The styles for paper come last, and no screen waits for them.
+    context["css_files"].sort(key=_for_paper)
+    for sheet in filter(_for_paper, context["css_files"]):
+        sheet.attributes["media"] = "print"
     body = context.get("body", "")
     # Only a page with maths fetches the math font before its styles have been read.
     context["has_maths"] = "<math" in body
@@ -46,14 +54,12 @@ def trim(app: Sphinx, exception: Exception | None) -> None:
         return
     static = Path(app.outdir) / "_static"
     icon_fonts = static / "vendor/fontawesome/webfonts"
-    for unused in [static / "scripts/fontawesome.js", *icon_fonts.glob("*.ttf"), *static.rglob("*.map")]:
+    scripts = [static / "scripts/fontawesome.js", static / "scripts/bootstrap.js"]
+    for unused in [*scripts, *icon_fonts.glob("*.ttf"), *static.rglob("*.map")]:
         unused.unlink(missing_ok=True)
 
+    bundle(Path(app.outdir))
     pages = [path.read_text("utf-8") for path in Path(app.outdir).rglob("*.html")]
-    scripts = [path.read_text("utf-8") for path in static.rglob("*.js")]
-    stylesheet = static / "styles/pydata-sphinx-theme.css"
-    css = purge(stylesheet.read_text("utf-8"), words(pages + scripts))
-    stylesheet.write_text(css, "utf-8")
     icons = icon_characters(path.read_text("utf-8") for path in static.rglob("*.css"))
     for font in icon_fonts.glob("*.woff2"):
         font.write_bytes(subset_font(font, icons))

@@ -1,15 +1,30 @@
 """Gives the pictures of a page their size, so that nothing shifts when they come, and lets all but the first wait.
 
 A picture that waits is fetched when the reader comes near it. The first may be on the first screen.
+
+A figure's picture stands in a button, which opens it large (book.js), within a frame that scrolls where the screen is
+narrower than the picture may become: its smallest text has to be read.
 """
 
 import re
+from math import ceil
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.util.images import get_image_size
 
-IMAGE = re.compile(r'<img\b(?P<attributes>[^>]*\bsrc="[^"]*?_images/(?P<name>[^"/]+)"[^>]*?)\s*/?>')
+from bnlib.plots import SMALLEST, STYLE
+
+LEGIBLE = 10  # CSS pixels for the smallest text of a figure
+IMAGE = re.compile(
+    r'(?P<figure><figure\b[^>]*>\s*)?<img\b(?P<attributes>[^>]*\bsrc="[^"]*?_images/(?P<name>[^"/]+)"[^>]*?)\s*/?>'
+)
+
+
+def narrowest(width: int) -> int:
+    """Return how many CSS pixels a figure of ``width`` pixels needs for its smallest text to be legible."""
+    points = width * 72 / STYLE["figure.dpi"]
+    return ceil(points / SMALLEST * LEGIBLE)
 
 
 def finish_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
@@ -24,7 +39,11 @@ def finish_page(app: Sphinx, page: str, template: str, context: dict[str, Any], 
         extra = f' width="{width}" height="{height}"' if size and "width=" not in image["attributes"] else ""
         extra += "" if first else ' loading="lazy"'
         first = False
-        return f"<img{image['attributes']}{extra} />"
+        tag = f"<img{image['attributes']}{extra} />"
+        if not image["figure"]:
+            return tag
+        frame = f'<div class="bn-figure" style="--narrowest: {narrowest(width)}px">'
+        return f'{image["figure"]}{frame}<button type="button" aria-haspopup="dialog">{tag}</button></div>'
 
     context["body"] = IMAGE.sub(finish, context.get("body", ""))
 

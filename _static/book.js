@@ -1,6 +1,75 @@
-// What is wider than the page scrolls inside itself. The keyboard must reach it then, and pass it by otherwise. The
-// theme sees to it when a page loads; an observer sees, besides, what is unfolded later.
-const observer = new ResizeObserver((entries) => {
-  for (const { target } of entries) target.tabIndex = target.scrollWidth > target.clientWidth ? 0 : -1;
+// What is wider than the page scrolls inside itself, and says at which sides there is more (book.css shows it). The
+// keyboard must reach it then, and pass it by otherwise. The theme sees to it when a page loads; an observer sees,
+// besides, what is unfolded later.
+const look = (elements) => {
+  // Everything is read before anything is written, lest the page be laid out for each element.
+  const seen = elements.map((element) => [element, element.scrollLeft, element.scrollWidth - element.clientWidth]);
+  for (const [element, left, hidden] of seen) {
+    element.dataset.more = [left > 1 && "left", left < hidden - 1 && "right"].filter(Boolean).join(" ");
+    // Within a figure's frame there is a button, by which the keyboard gets there.
+    if (!element.matches(".bn-figure")) element.tabIndex = hidden > 0 ? 0 : -1;
+  }
+};
+const observer = new ResizeObserver((entries) => look(entries.map(({ target }) => target)));
+const scrolling = "pre, .math-scroll, .output.text_html, .pst-scrollable-table-container, .bn-figure";
+for (const element of document.querySelectorAll(scrolling)) {
+  observer.observe(element);
+  element.addEventListener("scroll", () => look([element]), { passive: true });
+}
+
+// A figure opens large, at the size it was drawn, in a dialog that scrolls.
+const large = document.createElement("dialog");
+large.className = "bn-large";
+large.innerHTML = '<form method="dialog"><button>Close</button></form><div tabindex="0"></div>';
+document.body.append(large);
+let opener;
+for (const button of document.querySelectorAll(".bn-figure > button")) {
+  button.addEventListener("click", () => {
+    opener = button;
+    const image = button.querySelector("img").cloneNode();
+    image.loading = "eager";
+    large.ariaLabel = button.closest("figure").querySelector(".caption-number")?.textContent.trim() || "Figure";
+    large.lastChild.replaceChildren(image);
+    large.showModal();
+  });
+}
+large.addEventListener("close", () => opener.focus());  // not every browser focuses the button that is tapped
+large.addEventListener("keydown", ({ key }) => key === "Escape" && large.close());  // Sphinx takes Escape from the browser
+large.addEventListener("click", ({ target }) => target === large && large.close());  // that is, beside it
+
+// A report of an error names the section that the reader is in: the last whose heading stands in the upper third of the
+// screen or above it. Without this script it names the page.
+for (const link of document.querySelectorAll("a.btn-report-button")) {
+  const { href } = link;
+  const enterSection = () => {
+    const headings = [...document.querySelectorAll("article section[id] > :is(h1, h2, h3, h4)")];
+    const heading = headings.findLast((one) => one.getBoundingClientRect().top < innerHeight / 3) ?? headings[0];
+    const words = heading.cloneNode(true);
+    words.querySelector(".headerlink")?.remove();
+    const section = words.textContent.trim();
+    const report = new URL(href);
+    const { searchParams } = report;
+    searchParams.set("body", searchParams.get("body").replace("\nSection: ", (line) => `${line}${section} (#${heading.parentElement.id})`));
+    if (heading !== headings[0]) searchParams.set("title", `${searchParams.get("title")}: ${section}`);
+    link.href = report;
+  };
+  for (const press of ["click", "auxclick"]) link.addEventListener(press, enterSection);
+}
+
+// Paper is light, and its folds are open, whatever the reader chose; afterwards it is as it was. Closed code stays out.
+// A formula's width in em lets the styles shrink one that is wider than the paper, whose width no script knows.
+addEventListener("beforeprint", () => {
+  const { dataset } = document.documentElement;
+  const { theme } = dataset;
+  dataset.theme = "light";
+  const closed = [...document.querySelectorAll("details:not([open], .above-input)")];
+  for (const details of closed) details.open = true;
+  for (const formula of document.querySelectorAll(".math-scroll > math")) {
+    const em = parseFloat(getComputedStyle(formula).fontSize);
+    formula.style.setProperty("--width-em", formula.getBoundingClientRect().width / em);
+  }
+  addEventListener("afterprint", () => {
+    dataset.theme = theme;
+    for (const details of closed) details.open = false;
+  }, { once: true });
 });
-for (const element of document.querySelectorAll("pre, .math-scroll, .output.text_html")) observer.observe(element);

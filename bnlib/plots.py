@@ -13,6 +13,7 @@ from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 # Okabe and Ito's palette: it stays apart in the common kinds of colour blindness, and here also in grey.
@@ -36,6 +37,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 2,
 }
+SMALLEST = 9  # points, of text in a figure; by it the site knows how small a screen may make the figure
 NOTHING = 1e-15  # in a summary: less is what rounding leaves of 0, and differs between processors and versions
 COLOURS = 128  # of a figure's PNG: lines and text need no more, and the page weighs a third
 
@@ -127,6 +129,14 @@ def summarized(value: Any, digits: int = 2) -> str:
     return ", ".join("0" if abs(v) < NOTHING else f"{float(f'{v:.{digits}g}'):g}" for v in flat)
 
 
+def _too_small(figure: Figure) -> list[str]:
+    """Return the texts of a figure that are smaller than the smallest, each with its size."""
+    figure.draw_without_rendering()  # gives the axes their tick labels
+    texts: list[Any] = figure.findobj(Text)
+    seen = [text for text in texts if text.get_visible() and text.get_text().strip()]
+    return [f"{t.get_text()!r} ({t.get_fontsize():.3g} pt)" for t in seen if t.get_fontsize() < SMALLEST]
+
+
 class Shown:
     """A finished figure: its picture, and the sentence and the numbers that stand for it."""
 
@@ -160,11 +170,17 @@ def show(figure: Figure, sentence: str, summary: Mapping[str, float | str | Sequ
     Raises
     ------
     ValueError
-        If the sentence does not end with a full stop, or a summary has more than 12 values.
+        If the sentence does not end with a full stop, a summary has more than 12 values, or a text is smaller than 9
+        points, which on a phone would be too small to read.
     """
     if not sentence.strip().endswith("."):
         raise ValueError(
             f"{sentence!r} is what a reader hears instead of the figure: make it a sentence, with its stop"
+        )
+    if small := _too_small(figure):
+        raise ValueError(
+            f"too small to be read on a phone: {', '.join(small[:3])}; the book's figures have text of at least "
+            f"{SMALLEST} pt, such as fontsize='small'"
         )
     numbers = "; ".join(f"{name}: {summarized(value)}" for name, value in (summary or {}).items())
     return Shown(figure, " ".join(sentence.split()) + (f" {numbers}." if numbers else ""))

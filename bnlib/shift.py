@@ -6,6 +6,7 @@ each example.
 
 import numpy as np
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
 from bnlib._array import float64, number, said, whole
 
@@ -59,7 +60,9 @@ def density_ratio(source: ArrayLike, target: ArrayLike, strength: float = 1.0) -
     source, target = _rows(source=source, target=target)
     if not number(strength) > 0:
         raise ValueError(f"strength is {said(strength)}: give a positive number, such as 1")
-    model = _classifier(strength).fit(np.concatenate([source, target]), _domains(source, target))
+    model = _classifier(strength)
+    with threadpool_limits(1):  # in matrices this small, several threads mostly wait for each other
+        model.fit(np.concatenate([source, target]), _domains(source, target))
     return np.exp(model.decision_function(source)) * len(source) / len(target)
 
 
@@ -123,7 +126,8 @@ def domain_auc(source: ArrayLike, target: ArrayLike, folds: int = 5, seed: int =
         )
     split = StratifiedKFold(parts, shuffle=True, random_state=start)
     x, domain = np.concatenate([source, target]), _domains(source, target)
-    return float(cross_val_score(_classifier(1.0), x, domain, cv=split, scoring="roc_auc").mean())
+    with threadpool_limits(1):  # as in density_ratio
+        return float(cross_val_score(_classifier(1.0), x, domain, cv=split, scoring="roc_auc").mean())
 
 
 def _classifier(strength: float):

@@ -69,6 +69,22 @@ def test_a_sentence_has_its_stop():
         shown("No stop")
 
 
+@pytest.mark.parametrize("size", ["x-small", 8.9])
+def test_text_too_small_for_a_phone_is_refused(size):
+    figure, ax = plots.axes()
+    ax.plot([0, 1], label="a line")
+    ax.legend(fontsize=size)
+    with pytest.raises(ValueError, match=r"'a line' \([78].* pt\).* at least 9 pt"):
+        plots.show(figure, "A line rises.")
+
+
+def test_small_text_and_the_ticks_of_every_axis_are_large_enough():
+    figure, ax = plots.axes()
+    ax.semilogy([1, 1e6], label="a line")
+    ax.legend(fontsize="small", title=" ", title_fontsize=5)  # what nobody sees may have any size
+    assert plots.show(figure, "A line rises.").words == "A line rises."
+
+
 def test_a_histograms_density_integrates_to_one():
     _, ax = plots.axes()
     plots.histogram(ax, np.random.default_rng(0).normal(size=(40, 5)), bins=np.linspace(-6, 6, 61))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import bnlib
@@ -74,7 +75,7 @@ def test_every_package_is_installed():
     [
         ("machine path", r"(?<![\w.])/(?:home|root|work|Users)/\w"),
         ("registry address", r"https?://[^\s\"']*(?:registry\.npm|pypi\.[^\s\"']*/simple|pythonhosted)"),
-        ("registry option", r"(?:index-ur)l|^registry\s*="),
+        ("registry option", r"(?:index-ur)l(?![ =]https://download\.pytorch\.org/whl/cpu\b)|^registry\s*="),
         ("registry address in package-lock.json", r'"resolve[d]":'),
         ("unresolved merge", r"^<{7} |^>{7} "),
     ],
@@ -154,3 +155,21 @@ def test_the_readmes_example_of_bnlib_runs():
     names: dict[str, object] = {}
     exec(example, names)
     assert names["y"].shape == (1, 5)  # type: ignore[attr-defined]
+
+
+def test_binder_installs_the_laboratory_in_place_at_the_books_versions():
+    lines = (ROOT / ".binder/requirements.txt").read_text().splitlines()
+    given = dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
+    assert len(given) == 3
+    # pip reads the first from the file's folder, the second from where it is called, which for Binder is the root.
+    assert (ROOT / ".binder" / given["-c"]).resolve() == ROOT / "constraints.txt"
+    folder, _, extra = given["-e"].removesuffix("]").partition("[")
+    assert (ROOT / folder).resolve() == ROOT
+    assert extra in PROJECT["optional-dependencies"]
+
+
+def test_binder_takes_a_python_of_the_project_and_finds_one_folder():
+    name, version = (ROOT / ".binder/runtime.txt").read_text().strip().split("-")
+    assert name == "python"
+    assert version in SpecifierSet(PROJECT["requires-python"])
+    assert not (ROOT / "binder").exists()  # it would be read in place of the other

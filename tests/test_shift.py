@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from bnlib.shift import density_ratio, domain_auc, effective_sample_size, gaussian_ratio
 
@@ -134,3 +136,19 @@ def test_masked_and_complex_inputs_are_refused():
 def test_folds_and_seed_are_whole_numbers(change, words):
     with pytest.raises(ValueError, match=words):
         domain_auc(normal(8, 2), normal(8, 2), **change)
+
+
+@pytest.mark.parametrize("function", [density_ratio, domain_auc])
+def test_the_small_fits_take_one_thread_and_give_back_those_that_were(function, monkeypatch: pytest.MonkeyPatch):
+    seen, fit = [], LogisticRegression.fit
+
+    def watched(self, *data):
+        seen.append({pool["num_threads"] for pool in threadpool_info()})
+        return fit(self, *data)
+
+    monkeypatch.setattr(LogisticRegression, "fit", watched)
+    with threadpool_limits(2):
+        function(normal(20, 2), normal(20, 2, 0.5, seed=1))
+        assert {pool["num_threads"] for pool in threadpool_info()} == {2}
+    assert seen
+    assert all(now == {1} for now in seen)

@@ -13,6 +13,7 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 RIGHTS = {  # of single jobs, beyond reading the repository
     ("publish", "build"): {"contents": "read", "pages": "read"},
+    ("publish", "notebooks"): {"contents": "write"},  # a branch that Binder and Colab open
     ("publish", "deploy"): {"pages": "write", "id-token": "write"},
 }
 
@@ -57,6 +58,7 @@ def test_a_workflow_has_no_problem(path: Path):
         ("permissions:\n  contents: read\n", "", "the workflow's rights"),
         ("contents: read\n\n", "contents: write\n\n", "the workflow's rights"),
         ("pages: read ", "pages: write ", "build: the job's rights"),
+        ("contents: write", "actions: write", "notebooks: the job's rights"),
         ("    timeout-minutes: 30\n", "", "build: no timeout"),
         ("configure-pages@v6", "configure-pages@main", "build: actions/configure-pages@main"),
         ("configure-pages@v6", "configure-pages", "build: actions/configure-pages is"),

@@ -1,17 +1,20 @@
 # What the notebook needs: named where it is missing, installed on Colab.
+import os
 import sys
 from importlib.util import find_spec
 
-needed = [name for name in ("bnlib", "torch", "tqdm") if not find_spec(name)]
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = "1"  # the arrays are small: more threads would wait for each other
 repository = ""  # owner/name on GitHub, in the notebooks that the site offers
+needed = [name for name in ("bnlib", "torch", "tqdm") if not find_spec(name)]
 if needed:
-    url = f"'bnlib @ git+https://github.com/{repository}'" if repository else "."
-    line = " ".join(["install", *(url if name == "bnlib" else name for name in needed)])
+    source = f'"bnlib @ git+https://github.com/{repository or "OWNER/NAME"}"'
+    line = " ".join(["install", *(source if name == "bnlib" else name for name in needed)])
     if repository and "google.colab" in sys.modules:
         get_ipython().run_line_magic("pip", line)
     else:
-        where = ", in the folder of the book's repository," if url in line else ""
-        raise ModuleNotFoundError(
-            f"{' and '.join(needed)} not found (bnlib is the book's own package). "
-            f"Run `pip {line}`{where} and restart the kernel."
-        )
+        message = f"{' and '.join(needed)} not found. Run `%pip {line}` in a new cell, then go on."
+        if "OWNER" in line:
+            message += " bnlib is the book's package, OWNER/NAME the repository that the notebook is from"
+            message += " (with a clone, give its folder in place of what stands in quotes)."
+        raise ModuleNotFoundError(message)

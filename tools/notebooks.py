@@ -36,7 +36,7 @@ from bnlib._files import write_atomically
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
 LIBRARY = ROOT / "bnlib"
-RESULTS = ROOT / "results"
+RESULTS = LIBRARY / "results"
 
 # Threads and the hash seed change the last digits and the order of sets. The Makefile exports the same values, but for
 # the progress bars: they are for whoever waits, and a page must not show them.

@@ -111,7 +111,7 @@ def _pooled_over_ranks(own: Moments, group: "Group | None") -> Moments:
     messages = [torch.empty_like(message) for _ in range(dist.get_world_size(group))]
     dist.all_gather(messages, message, group=group)
     shards = []
-    for rank, message in zip(dist.get_process_group_ranks(group), messages, strict=True):
+    for rank, message in zip(dist.get_process_group_ranks(group or dist.group.WORLD), messages, strict=True):
         count, (mean, m2) = int(message[0]), message[1:].reshape(2, *own.mean.shape)
         if not count:
             raise ValueError(f"rank {rank} holds no values: give every rank at least one example")

@@ -1,7 +1,7 @@
 """Measurements that take too long for a page: kept with their settings, and checked by a slice that is run live.
 
-A record is ``results/<id>.json``: the exact settings, the values of every case and seed, and the values of a small
-slice of the measurement (few seeds, few steps, float64). Whoever loads it names the settings, which must be the
+A record is ``bnlib/results/<id>.json``: the exact settings, the values of every case and seed, and the values of a
+small slice of the measurement (few seeds, few steps, float64). Whoever loads it names the settings, which must be the
 record's own, and the slice is run again and must agree: so changed code cannot go on quoting old numbers.
 """
 
@@ -9,20 +9,31 @@ import hashlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import platformdirs
 
 from bnlib._files import write_atomically
-from bnlib.lab.train import progress
+from bnlib.lab.train import one_thread, progress
 
 LIBRARY = Path(__file__).resolve().parent.parent
-RESULTS = LIBRARY.parent / "results"
-UNFINISHED = LIBRARY.parent / "_build" / "measure"  # the cases that are done of a measurement that is not
+RESULTS = LIBRARY / "results"  # package data: they travel with the code that they speak for
 RTOL, ATOL = 1e-6, 1e-9  # of a slice's values: float64 on another processor, a few steps in
+
+
+def unfinished(library: Path) -> Path:
+    """Where the cases that are done lie until their record is: in a clone's _build, else in the user's own cache."""
+    if (library.parent / "_toc.yml").is_file():
+        return library.parent / "_build" / "measure"
+    return platformdirs.user_cache_path("bnlib", appauthor=False) / "measure"
+
+
+UNFINISHED = unfinished(LIBRARY)
 
 Settings = Mapping[str, Any]
 Labels = Mapping[str, Any]
@@ -127,7 +138,9 @@ def measured(experiment: Experiment, *, live: bool = False, **settings: Any) -> 
             "or give live=True to run yours here"
         )
     if fault := stale(experiment, record):
-        raise StaleRecordError(f"{fault}: if the change is meant, run `make measure ID={experiment.id}`")
+        raise StaleRecordError(
+            f"{fault}: bnlib or a package that it computes with has changed; if that is meant, {_remedy(experiment.id)}"
+        )
     return Record(experiment.id, _read(record["values"]))
 
 
@@ -143,11 +156,11 @@ def load(id: str) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StaleRecordError(f"there is no record of {id!r}: run `make measure ID={id}`") from None
+        raise StaleRecordError(f"there is no record of {id!r}: {_remedy(id)}") from None
     except ValueError as error:
-        raise StaleRecordError(f"{path.name} is not JSON ({error}): run `make measure ID={id}`") from None
+        raise StaleRecordError(f"{path.name} is not JSON ({error}): {_remedy(id)}") from None
     if not isinstance(record, dict) or set(record) != {"id", "settings", "slice", "values"}:
-        raise StaleRecordError(f"{path.name} is no record: run `make measure ID={id}`")
+        raise StaleRecordError(f"{path.name} is no record: {_remedy(id)}")
     return record
 
 
@@ -170,7 +183,14 @@ def measure(experiment: Experiment, jobs: int | None = None) -> Path:
 
     Finished cases are kept aside until the record is written: a run that was killed, or stopped by Ctrl-C, goes on
     where it was, unless bnlib has changed since.
+
+    Raises
+    ------
+    PermissionError
+        Before anything is run, if what is measured could not be written.
     """
+    for folder in (RESULTS, UNFINISHED):
+        _check_writable(folder)
     settings = _plain(experiment.settings)
     record = {
         "id": experiment.id,
@@ -178,12 +198,27 @@ def measure(experiment: Experiment, jobs: int | None = None) -> Path:
         "slice": _in_turn(experiment, _slice(experiment, settings)),
         "values": _run(experiment, settings, jobs, UNFINISHED),
     }
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{experiment.id}.json"
     write_atomically(path, _text(record))
     for file in UNFINISHED.glob(f"{experiment.id}.*.json"):
         file.unlink(missing_ok=True)
     return path
+
+
+def _remedy(id: str) -> str:
+    """What brings a record into order, for whoever has bnlib: in a clone or from a wheel."""
+    return f"run `python -m bnlib.lab.experiments {id}`, or give live=True, which computes here and now"
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise PermissionError(
+            f"what is measured is written into {folder}, where you may not write ({error.strerror}): install bnlib "
+            "into an environment of your own (python -m venv), or call measured(..., live=True), which writes nothing"
+        ) from None
 
 
 def _run(
@@ -213,13 +248,12 @@ def _run(
     return [{"labels": labels, "values": done[i]} for i, (labels, _) in enumerate(cases)]
 
 
+@one_thread()  # the cases share the cores
 def _case(experiment: Experiment, i: int, arguments: Settings) -> tuple[int, Values]:
-    import torch
-
-    torch.set_num_threads(1)  # the cases share the cores
     return i, _plain(experiment.run(**arguments))
 
 
+@one_thread()
 def _in_turn(experiment: Experiment, settings: Settings) -> list[dict[str, Any]]:
     cases = _plain(list(experiment.cases(**settings)))
     return [{"labels": labels, "values": _plain(experiment.run(**arguments))} for labels, arguments in cases]

@@ -4,11 +4,13 @@ import math
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -112,6 +114,19 @@ class History:
         return float(reached[0]) if reached.size else math.inf
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one core, as the records were: in matrices this small, several threads mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # PyTorch's own MKL is out of threadpoolctl's reach
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def train(
     runs: Sequence[Run],
     *,

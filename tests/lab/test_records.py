@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import platformdirs
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -39,6 +40,7 @@ def run(*, k: int, seeds: int, power: float) -> dict[str, list[float]]:
     return {"value": value, "steps": [math.inf if k == 1 else float(k)] * seeds}
 
 
+REMEDY = "run `python -m bnlib.lab.experiments toy`, or give live=True"  # of a clone's reader and of a wheel's
 TOY = Experiment("toy", cases, run, {"seeds": 3, "n": 4, "power": 0.5}, {"seeds": 2, "n": 2})
 
 
@@ -182,7 +184,7 @@ def test_missing_and_unknown_settings_are_a_clear_error(live: bool, settings: di
 
 
 def test_without_a_record_the_remedy_is_named():
-    with pytest.raises(StaleRecordError, match="there is no record of 'toy': run `make measure ID=toy`"):
+    with pytest.raises(StaleRecordError, match="there is no record of 'toy': " + REMEDY):
         measured(TOY, **TOY.settings)
 
 
@@ -191,7 +193,7 @@ def test_a_truncated_record_is_refused_with_the_remedy(share: float):
     path = measure(TOY, jobs=1)
     text = path.read_text().rstrip("\n")
     path.write_text(text[: int(share * len(text))])
-    with pytest.raises(StaleRecordError, match=r"toy\.json is not JSON \(.*\): run `make measure ID=toy`"):
+    with pytest.raises(StaleRecordError, match=r"toy\.json is not JSON \(.*\): " + REMEDY):
         measured(TOY, **TOY.settings)
 
 
@@ -199,7 +201,7 @@ def test_a_truncated_record_is_refused_with_the_remedy(share: float):
 def test_other_json_is_no_record(text: str):
     records.RESULTS.mkdir()
     (records.RESULTS / "toy.json").write_text(text)
-    with pytest.raises(StaleRecordError, match=r"toy\.json is no record: run `make measure ID=toy`"):
+    with pytest.raises(StaleRecordError, match=r"toy\.json is no record: " + REMEDY):
         load("toy")
 
 
@@ -210,7 +212,7 @@ def test_changed_code_makes_the_slice_disagree(monkeypatch: pytest.MonkeyPatch, 
     if agrees:
         measured(TOY, **TOY.settings)
         return
-    with pytest.raises(StaleRecordError, match=r"the slice of 'toy' gives value = (.|\n)*`make measure ID=toy`"):
+    with pytest.raises(StaleRecordError, match=r"the slice of 'toy' gives value = (.|\n)*" + REMEDY):
         measured(TOY, **TOY.settings)
 
 
@@ -251,8 +253,32 @@ def test_a_chapters_cell_that_quotes_a_stale_record_fails(tmp_path: Path):
 
     fresh = notebooks.executed(chapter(2.0), tmp_path)
     assert fresh.cells[-1].outputs[0].data["text/plain"] == "'toy'"
-    with pytest.raises(notebooks.CellFailure, match=r"cell 3 fails:(.|\n)*StaleRecordError(.|\n)*make measure ID=toy"):
+    with pytest.raises(
+        notebooks.CellFailure, match=r"cell 4 fails:(.|\n)*StaleRecordError(.|\n)*python -m bnlib.lab.experiments toy"
+    ):
         notebooks.executed(chapter(3.0), tmp_path)
+
+
+# Where records lie, in a clone and from a wheel
+
+
+def test_unfinished_cases_lie_in_a_clones_build_folder_and_never_beside_an_installed_package(tmp_path: Path):
+    (tmp_path / "_toc.yml").touch()
+    assert records.unfinished(tmp_path / "bnlib") == tmp_path / "_build" / "measure"
+    installed = records.unfinished(tmp_path / "site-packages" / "bnlib")
+    assert installed == platformdirs.user_cache_path("bnlib", appauthor=False) / "measure"
+
+
+@pytest.mark.parametrize("name", ["RESULTS", "UNFINISHED"])
+def test_where_nothing_can_be_written_nothing_is_run(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    (tmp_path / "file").touch()  # whoever may write everywhere cannot make a folder below it either
+    monkeypatch.setattr(records, name, tmp_path / "file" / "results")
+    message = r"written into .*results, where you may not write \(.+\): install bnlib into .*venv.*live=True"
+    with pytest.raises(PermissionError, match=message):
+        measure(TOY, jobs=1)
+    assert count(calls) == []
 
 
 # Half-written files
@@ -322,7 +348,7 @@ def killed(calls: Path) -> list[int]:
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not records.RESULTS.exists()
+    assert list(records.RESULTS.iterdir()) == []
     assert len(list(records.UNFINISHED.glob("toy.*.json"))) == 2
     return count(calls)
 
@@ -366,7 +392,7 @@ def test_ctrl_c_keeps_what_is_done(calls: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(KeyboardInterrupt):
         measure(toy, jobs=1)
     assert count(calls) == [0, 1, 0, 1, 2]
-    assert not records.RESULTS.exists()
+    assert list(records.RESULTS.iterdir()) == []
     monkeypatch.delenv("INTERRUPT")
     measure(toy, jobs=1)
     assert count(calls) == [0, 1, 3]

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor, nn
 
 from bnlib.data import load
-from bnlib.lab import nets
+from bnlib.lab import nets, records
 from bnlib.lab import train as train_module
 from bnlib.lab.nets import Params, Spec
 from bnlib.lab.train import OPTIMIZERS, History, Run, train
@@ -705,3 +706,34 @@ def test_the_bar_shows_in_a_terminal_but_not_where_it_is_switched_off():
     assert "train: " in texts[0]
     assert "2/3" in texts[0]
     assert texts[1] == ""
+
+
+# Threads
+
+
+def test_training_and_a_records_slice_take_one_thread_and_give_back_those_that_were(monkeypatch: pytest.MonkeyPatch):
+    def threads() -> list[int]:
+        return [torch.get_num_threads(), *(pool["num_threads"] for pool in threadpool_info())]
+
+    seen, step = [], train_module._Program._step
+
+    def stepping(self, number: int) -> None:
+        seen.append(threads())
+        step(self, number)
+
+    monkeypatch.setattr(train_module._Program, "_step", stepping)
+    slice_ = records.Experiment("toy", lambda: [({}, {})], lambda: {"value": threads()}, {}, {})
+    load("digits", 0)  # else scikit-learn's own threads would come in between
+    ours = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with threadpool_limits(2):
+            before = threads()
+            train([Run(spec=UNITS, steps=1)])
+            seen.append(records._in_turn(slice_, {})[0]["values"]["value"])
+            with pytest.raises(ValueError, match="batch is"):
+                train([Run(spec=UNITS, batch=9999)])
+            assert (set(before), threads()) == ({2}, before)
+    finally:
+        torch.set_num_threads(ours)
+    assert [set(now) for now in seen] == [{1}, {1}]

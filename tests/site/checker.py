@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
@@ -10,6 +11,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
 
 from tools.browser import PICTURES, VIEWS, View, first_visit, pages
+from tools.pdf import PAPER
 
 # Everything folded is opened first: what a reader can open must be as good as the rest.
 UNFOLD = """() => {
@@ -92,21 +94,64 @@ UNREACHED = """() => {
 }"""
 
 PRINTED = """() => {
+    dispatchEvent(new Event("beforeprint"));  // which a browser sends when it prints, but not when it only looks so
     const around = [
         "nav", ".bd-sidebar-primary", ".bd-sidebar-secondary", ".bd-header", ".bd-header-article", ".skip-link",
-        ".prev-next-footer", ".headerlink", ".copybtn", "#pst-back-to-top",
+        ".prev-next-footer", ".headerlink", ".copybtn", "#pst-back-to-top", "details:not([open])",
     ];
+    const name = element => `<${element.localName} class="${element.className}">`;
     const found = [...document.querySelectorAll(around.join())].filter(element => element.checkVisibility());
-    const names = new Set(found.map(element => `it prints <${element.localName} class="${element.className}">`));
     const lost = ["article", "article h1"].filter(shown => !document.querySelector(shown)?.checkVisibility());
-    return [...names, ...lost.map(shown => `it does not print the ${shown}`)];
+
+    const seen = [...document.querySelectorAll("article *")].filter(element => element.checkVisibility());
+    const scale = value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const luminance = color => {
+        const [red, green, blue] = color.match(/[\\d.]+/g).map(value => scale(value / 255));
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const written = element => [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+    const pale = seen.filter(element => written(element) && luminance(getComputedStyle(element).color) > 0.19);
+    const edge = document.documentElement.clientWidth + 1;
+    const wide = seen.filter(element =>
+        element.getBoundingClientRect().right > edge || element.matches("pre, div.math, figure")
+        && element.scrollWidth > element.clientWidth + 1);
+    const all = (elements, what) => [...new Set(elements.map(name))].map(element => `${what} ${element}`);
+    return [
+        ...all(found, "it prints"), ...lost.map(shown => `it does not print the ${shown}`),
+        ...all(pale, "too pale for paper:"), ...all(wide, "wider than the paper:"),
+    ];
 }"""
 
-# Contrast takes most of axe's time. It does not depend on the width, nor anything else on the colours.
-AXE = {
-    VIEWS["wide"]: {},
-    VIEWS["phone"]: {"rules": {"color-contrast": {"enabled": False}}},
-    VIEWS["dark"]: {"runOnly": ["color-contrast"]},
+# Marks one element for each way in which text looks: its colour, size, weight, and what is behind it. Of thousands of
+# words of code there are some dozens, and contrast, which takes most of axe's time, is a matter of these.
+LOOKS = """() => {
+    const own = element => {
+        const { backgroundColor, backgroundImage, opacity, filter } = getComputedStyle(element);
+        return [backgroundColor, backgroundImage, opacity, filter].join();
+    };
+    const behind = new Map();
+    const ground = element => {
+        if (!element) return "";
+        if (!behind.has(element)) behind.set(element, `${own(element)} ${ground(element.parentElement)}`);
+        return behind.get(element);
+    };
+    const seen = new Set();
+    for (const element of document.querySelectorAll("body *")) {
+        const text = [...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim());
+        if (!text || !element.checkVisibility()) continue;
+        const { color, fontSize, fontWeight, textShadow } = getComputedStyle(element);
+        const look = [color, fontSize, fontWeight, textShadow, ground(element)].join();
+        if (!seen.has(look)) element.dataset.look = "";
+        seen.add(look);
+    }
+}"""
+CONTRAST = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
+ALL_BUT_CONTRAST = {
+    view: {
+        "resultTypes": ["violations"],
+        "rules": {"color-contrast": {"enabled": False}, "target-size": {"enabled": view == VIEWS["phone"]}},
+    }
+    for view in VIEWS.values()
 }
 
 
@@ -120,11 +165,22 @@ def problems(browser: Browser, address: str, view: View = VIEWS["wide"]) -> list
     page.evaluate(PICTURES)
     for look in (UNSIZED_MATHS, MISSING_FONT, MATHS_SCRIPT, RAW_TEX, SIDEWAYS, CUT_OFF):
         found += page.evaluate(look)
-    for violation in Axe().run(page, options={"resultTypes": ["violations"], **AXE[view]}).response["violations"]:
+    for violation in _axe(page, view):
         nodes = [f"{node['html']} ({node['failureSummary']})" for node in violation["nodes"][:3]]
         found.append(f"axe, {violation['id']}: {'; '.join(nodes)}")
     page.wait_for_load_state("networkidle")  # what is fetched late may fail too
     context.close()
+    return found
+
+
+def _axe(page: Page, view: View) -> list[dict[str, Any]]:
+    """What axe finds: contrast but on a phone, where the colours are the wide page's, all else but in the dark."""
+    found = []
+    if view != VIEWS["dark"]:
+        found += Axe().run(page, options=ALL_BUT_CONTRAST[view]).response["violations"]
+    if view != VIEWS["phone"]:
+        page.evaluate(LOOKS)
+        found += Axe().run(page, {"include": [["[data-look]"]]}, CONTRAST).response["violations"]
     return found
 
 
@@ -141,8 +197,11 @@ def keyboard_problems(browser: Browser, address: str) -> list[str]:
 
 
 def print_problems(browser: Browser, address: str) -> list[str]:
-    """Return what a printed page has too much, and whether it lacks the article."""
-    page = browser.new_page()
+    """Return what a page has too much on A4 paper, what it lacks, what is cut there, and what can't be read.
+
+    The reader looks at the site by night: paper is light all the same.
+    """
+    page = browser.new_page(viewport={"width": PAPER, "height": 950}, color_scheme="dark")
     page.emulate_media(media="print")
     page.goto(address)
     found = page.evaluate(PRINTED)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import pytest
@@ -18,13 +18,13 @@ from tools.browser import VIEWS, View
 
 SITE_URL = "https://example.org/a/book/"
 PAGES = ["chapters/bibliography.html", "chapters/index.html", "chapters/notebook.html"]
-NOTEBOOK = "owner/name/blob/main/chapters/notebook.ipynb"
+REPOSITORY = "an-owner/a.fork_of-it"  # no name of the original may stand anywhere
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the small book, built for an address."""
-    return build_sample(tmp_path_factory.mktemp("published"), SITE_URL=SITE_URL, REPOSITORY="owner/name")
+    return build_sample(tmp_path_factory.mktemp("published"), SITE_URL=SITE_URL, REPOSITORY=REPOSITORY)
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +69,76 @@ def test_sitemap_lists_the_pages(published: Path) -> None:
     assert [location.text for location in root.findall(f"{space}url/{space}loc")] == [SITE_URL + path for path in PAGES]
 
 
-def test_launch_buttons_and_source_links(published: Path) -> None:
-    links = {
-        path: [str(link["href"]) for link in parse(published / path).select(".article-header-buttons a[href^=https]")]
-        for path in PAGES
+def menu(published: Path, path: str) -> dict[str, str]:
+    """Where each of the links above a page leads, by its words."""
+    links = parse(published / path).select(".article-header-buttons a")
+    return {link.get_text(" ", strip=True): str(link["href"]) for link in links}
+
+
+def test_a_chapters_links(published: Path) -> None:
+    links = menu(published, "chapters/notebook.html")
+    assert links.pop("Report an error").startswith(f"https://github.com/{REPOSITORY}/issues/new?")
+    assert links == {
+        "Binder": f"https://mybinder.org/v2/gh/{REPOSITORY}/notebooks?urlpath=lab/tree/chapters/notebook.ipynb",
+        "Colab": f"https://colab.research.google.com/github/{REPOSITORY}/blob/notebooks/chapters/notebook.ipynb",
+        "Source": f"https://github.com/{REPOSITORY}/blob/main/chapters/notebook.ipynb",
+        "Edit": f"https://github.dev/{REPOSITORY}/blob/main/chapters/notebook.ipynb",
+        "Notebook": "../notebooks/notebook.ipynb",
+        "Student's notebook": "../notebooks/notebook-student.ipynb",
     }
-    assert links.pop("chapters/notebook.html") == [
-        "https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/chapters/notebook.ipynb",
-        f"https://colab.research.google.com/github/{NOTEBOOK}",
-        f"https://github.com/{NOTEBOOK}?plain=1",
-    ]
-    assert all(len(found) == 1 and "/blob/main/chapters/" in found[0] for found in links.values()), links
+
+
+def test_another_pages_links(published: Path) -> None:
+    links = menu(published, "chapters/bibliography.html")
+    assert links.pop("Report an error").startswith(f"https://github.com/{REPOSITORY}/issues/new?")
+    assert links == {
+        "Source": f"https://github.com/{REPOSITORY}/blob/main/chapters/bibliography.md?plain=1",
+        "Edit": f"https://github.com/{REPOSITORY}/edit/main/chapters/bibliography.md",
+        ".md": "../_sources/chapters/bibliography.md",
+    }
+
+
+def test_the_notebooks_offered_know_their_repository_and_lead_to_the_site(published: Path) -> None:
+    for ending in ("", "-student"):
+        text = (published / f"notebooks/notebook{ending}.ipynb").read_text("utf-8")
+        assert f'repository = \\"{REPOSITORY}\\"' in text
+        assert f"[A page of formulas]({SITE_URL}chapters/index.html)" in text
+
+
+def fields(link: str) -> tuple[str, str]:
+    """The title and the text of the issue that a link opens."""
+    query = parse_qs(urlsplit(link).query)
+    return query["title"][0], query["body"][0]
+
+
+def test_a_report_names_the_page(published: Path) -> None:
+    title, body = fields(menu(published, "chapters/notebook.html")["Report an error"])
+    assert title == "Error in A notebook"
+    assert body.startswith(f"Page: A notebook, {SITE_URL}chapters/notebook.html\nSection: \n")
+
+
+@pytest.mark.parametrize(
+    ("path", "at", "title", "section"),
+    [
+        ("notebook", "h1", "A notebook", "A notebook (#a-notebook)"),
+        ("index", "#in-a-line h2", "A page of formulas: In a line", "In a line (#in-a-line)"),
+    ],
+)
+def test_a_report_names_the_section(
+    chromium: Browser, published_address: str, path: str, at: str, title: str, section: str
+) -> None:
+    page = chromium.new_page(viewport={"width": 1280, "height": 700})
+    page.goto(f"{published_address}/chapters/{path}.html")
+    page.locator(at).evaluate("element => element.scrollIntoView({ behavior: 'instant' })")
+    page.get_by_role("button", name="Source and errors").press("Enter")
+    report = page.locator("a.btn-report-button")  # which the menu hides once it is closed
+    report.evaluate("link => link.addEventListener('click', event => event.preventDefault())")  # stay here
+    for _ in range(2):  # the second press says the same
+        report.evaluate("link => link.focus()")
+        page.keyboard.press("Enter")
+    found, body = fields(str(report.get_attribute("href")))
+    assert (found, body.split("\n")[1]) == (f"Error in {title}", f"Section: {section}")
+    page.close()
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
@@ -111,7 +170,7 @@ def test_without_them_there_is_no_address(sample: Path) -> None:
     for page in sample.rglob("*.html"):
         html = parse(page)
         assert html.select("link[rel=canonical], meta[property^='og:'], .article-header-buttons a[href^=http]") == []
-        for name in ("mybinder", "colab", "github.com/owner"):
+        for name in ("mybinder", "colab.research", "github.com/", "github.dev"):
             assert name not in page.read_text("utf-8")
 
 

@@ -78,6 +78,11 @@ def test_page_too_wide_for_a_phone_is_seen(check: Check) -> None:
     assert any("the page scrolls sideways" in problem for problem in check(body, VIEWS["phone"]))
 
 
+def test_buttons_too_small_for_a_finger_are_seen(check: Check) -> None:
+    button = '<button style="border: 0; font-size: 6px; height: 12px; padding: 0; width: 12px">a</button>'
+    assert any("axe, target-size" in problem for problem in check(GOOD + 3 * button, VIEWS["phone"]))
+
+
 def test_missing_math_font_is_seen(check: Check) -> None:
     assert check(GOOD, head="") == ["the math font is not loaded"]
 
@@ -121,6 +126,10 @@ def on_page(look: Callable[[Browser, str], list[str]], folder: Path, chromium: B
         ("<nav>contents</nav><article><h1>A page</h1></article>", ['it prints <nav class="">']),
         ("<article><h1>A page</h1><p>x<button class='copybtn'>", ['it prints <button class="copybtn">']),
         ("<article><h1 style='display: none'>A page</h1></article>", ["it does not print the article h1"]),
+        ("<article><h1>A page</h1><details><summary>More", ['it prints <details class="">']),
+        ("<article><h1 style='color: #999'>A page</h1></article>", ['too pale for paper: <h1 class="">']),
+        (f"<article><h1>A page</h1><pre>{'wide ' * 99}</pre>", ['wider than the paper: <pre class="">']),
+        ("<article><h1>A page</h1><p style='width: 700px'>Wide", ['wider than the paper: <p class="">']),
     ],
 )
 def test_printing(tmp_path: Path, chromium: Browser, body: str, found: list[str]) -> None:

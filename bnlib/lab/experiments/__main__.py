@@ -23,7 +23,9 @@ def state(experiment: Experiment) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure what was asked for, by default what has no record or a stale one."""
-    parser = argparse.ArgumentParser(prog="make measure", description="Run experiments and write their records.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bnlib.lab.experiments", description="Run experiments and write their records."
+    )
     parser.add_argument("id", nargs="*", help=f"one of {', '.join(EXPERIMENTS)}; by default those that need it")
     parser.add_argument("--all", action="store_true", help="all of them")
     parser.add_argument("--list", action="store_true", help="say how each record stands, and run nothing else")
@@ -41,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the cases that are done are kept for the next time", file=sys.stderr)
         return 130
+    except PermissionError as error:
+        print(error, file=sys.stderr)
+        return 1
     print("every record stands" if not chosen else f"{len(chosen)} measured")
     return 0
 

@@ -498,14 +498,22 @@ def print_verdicts(paths: Iterable[Path], commit: str | None = None) -> int:
     return different
 
 
-def leaves(value: object, place: str = "") -> Iterator[tuple[str, object]]:
-    """Every text and number inside a JSON value, with its place in it; a picture is there or not, whatever it shows."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if items is None:
-        yield place.removeprefix("."), value
-        return
-    for key, item in items:
-        yield from leaves("a picture" if key in PICTURES else item, f"{place}.{key}")
+def unlike(then: object, now: object, place: str = "") -> Iterator[str]:
+    """What differs between two JSON values, each with its place; a picture is there or not, whatever it shows."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in [*then, *(key for key in now if key not in then)]:
+            inner = f"{place}.{key}".removeprefix(".")
+            if key not in then or key not in now:
+                yield f"{inner}: {'gone' if key in then else 'new'}"
+            elif key not in PICTURES:
+                yield from unlike(then[key], now[key], inner)
+    elif isinstance(then, list) and isinstance(now, list) and len(then) != len(now):
+        yield f"{place}: {len(then)}, now {len(now)}"
+    elif isinstance(then, list) and isinstance(now, list):
+        for i, pair in enumerate(zip(then, now, strict=True)):
+            yield from unlike(*pair, f"{place}.{i}")
+    elif then != now:
+        yield f"{place}: {first_difference(then, now)}"
 
 
 def first_difference(then: object, now: object) -> str:
@@ -527,12 +535,8 @@ def differences(then: NotebookNode, now: NotebookNode) -> Iterator[Finding]:
         yield None, f"other cells, or in another order: {len(before)}, now {len(numbers)}"
     pairs = [(numbers[cell.id], before[cell.id], cell) for cell in now.cells if cell.id in before]
     for number, old, new in [(None, then.metadata, now.metadata), *pairs]:
-        was, is_now = dict(leaves(old)), dict(leaves(new))
-        for place in [*was, *(is_now.keys() - was.keys())]:
-            if place not in was or place not in is_now:
-                yield number, f"{place}: {'gone' if place in was else 'new'}"
-            elif was[place] != is_now[place]:
-                yield number, f"{place}: {first_difference(was[place], is_now[place])}"
+        for message in unlike(old, new):
+            yield number, message
 
 
 def compare(paths: Iterable[Path], commit: str) -> list[Fault]:

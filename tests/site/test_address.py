@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser
 from sphinx.errors import ConfigError
@@ -138,6 +139,22 @@ def test_a_report_names_the_section(
         page.keyboard.press("Enter")
     found, body = fields(str(report.get_attribute("href")))
     assert (found, body.split("\n")[1]) == (f"Error in {title}", f"Section: {section}")
+    page.close()
+
+
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_open_menus_are_on_the_screen_and_accessible(chromium: Browser, published_address: str, width: int) -> None:
+    page = chromium.new_page(viewport={"width": width, "height": 700})
+    page.goto(f"{published_address}/chapters/notebook.html")
+    for button in ("Launch interactive content", "Source and errors", "Download this page"):
+        page.get_by_role("button", name=button).click()
+        box = page.locator(".bd-header-article .dropdown-menu.show").bounding_box()
+        assert box
+        assert 0 <= box["x"] < box["x"] + box["width"] <= width, button
+        if width == 360:
+            report = Axe().run(page, context={"include": [[".dropdown-menu.show"]]})
+            assert [violation["id"] for violation in report.response["violations"]] == [], button
+        page.keyboard.press("Escape")
     page.close()
 
 

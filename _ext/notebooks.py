@@ -30,6 +30,7 @@ STUDENT = "-student"
 
 ROLE = re.compile(r"\{(eq|numref|cite|doc)\}`([^`]+)`")
 EQUATION = re.compile(r"^((?:> ?)*)\$\$ \(([\w-]+)\)$", re.MULTILINE)
+QUOTED = re.compile(r"^((?:> ?)+)(.*)\$\$\n((?:\1.*\n)+?)\1\$\$$", re.MULTILINE)
 NOTE = re.compile(r'<div class="bn-note" role="note">([^\n]*)</div>')
 ADMONITION = re.compile(r"^(`{3,}|:{3,})\{(admonition|note|tip|warning|important)\} ?([^\n]*)\n(.*?)\n\1$", re.M | re.S)
 OPTIONS = re.compile(r"\A(?::[\w-]+:.*\n)*\n*")
@@ -155,7 +156,14 @@ def plain(text: str, page: Page) -> str:
     text = ROLE.sub(lambda role: page.roles.get(key(role[1], role[2]), role[0]), text)
     text = EQUATION.sub(lambda end: f"{end[1]}\\tag{{{page.equations.get(end[2], end[2])}}}\n{end[1]}$$", text)
     text = NOTE.sub(r"> **Note.** \1", text)
-    return ADMONITION.sub(lambda box: quoted(box[3] or box[2].capitalize(), OPTIONS.sub("", box[4] + "\n")), text)
+    text = ADMONITION.sub(lambda box: quoted(box[3] or box[2].capitalize(), OPTIONS.sub("", box[4] + "\n")), text)
+    return QUOTED.sub(in_one_line, text)
+
+
+def in_one_line(formula: re.Match[str]) -> str:
+    """A formula in a quotation: JupyterLab would show the marks at the beginnings of its lines as part of it."""
+    mark, before, lines = formula.groups()
+    return f"{mark}{before}$${' '.join(line.removeprefix(mark) for line in lines.splitlines())}$$"
 
 
 def quoted(title: str, text: str) -> str:

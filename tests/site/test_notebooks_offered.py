@@ -109,7 +109,9 @@ def test_the_repository_is_filled_in(repository: str, student: bool) -> None:
     ("text", "expected"),
     [
         ("$$\na\n$$ (eq-a)\n\nb", "$$\na\n\\tag{6.2}\n$$\n\nb"),
-        ("> $$\n> a\n> $$ (eq-a)", "> $$\n> a\n> \\tag{6.2}\n> $$"),
+        ("> $$\n> a\n> $$ (eq-a)", "> $$a \\tag{6.2}$$"),
+        ("> $$\n> a\n> = b >\n> $$\n>\n> > $$\n> > c\n> > $$", "> $$a = b >$$\n>\n> > $$c$$"),
+        ("```{note} So\n$$\na\n\\\\ b\n$$\n```", "> **So.** $$a \\\\ b$$"),
         ('<div class="bn-note" role="note">Beside.</div>\n\nb', "> **Note.** Beside.\n\nb"),
         ("```{admonition} More\n:class: note\n\nOne.\n\nTwo.\n```\n\nb", "> **More.** One.\n>\n> Two.\n\nb"),
         ("```{tip}\nOne.\n```\n\n```{warning}\nTwo.\n```", "> **Tip.** One.\n\n> **Warning.** Two."),
@@ -151,6 +153,8 @@ def test_a_chapters_notebooks(site: Path, path: Path) -> None:
     assert sources(students).count("#### Solution") == 0
     assert sum("### Exercise" in source for source in sources(students)) == text.count("{exercise-start}")
     assert re.findall(r"\\tag\{(?!\d+\.\d+\}).*", "\n".join(sources(whole))) == []
+    formulas = re.findall(r"(\$\$?)(?!\$)([^$]*)\1", "\n\n".join(sources(whole)))
+    assert [formula for _, formula in formulas if "\n>" in formula] == []  # the mark would be read as "greater than"
     assert 'repository = ""' in "".join(sources(whole))  # the site is built without one
     assert not (site / "_sources/chapters" / path.name).exists()
 

@@ -9,3 +9,11 @@ if missing := [name for name in NEEDS if find_spec(name) is None]:
         f"bnlib.lab needs {', '.join(missing)}, which bnlib alone does not bring: pip install {' '.join(missing)}",
         name=missing[0],
     )
+
+from torch.torch_version import TorchVersion, __version__  # noqa: E402
+
+# The extra "lab" brings one that is new enough; one that was there before may not be.
+if TorchVersion(__version__) < TorchVersion("2.6"):
+    raise ImportError(
+        f'bnlib.lab needs torch 2.6 or newer, not {__version__}: pip install "torch>=2.6", then start Python again'
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
+from torch import torch_version
 
 from bnlib import lab
 from tools import alone, notebooks
@@ -75,6 +76,18 @@ def test_the_laboratory_without_its_packages_says_which_to_install(monkeypatch: 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("torch", "tqdm") else name)
     message = "bnlib.lab needs torch, tqdm, which bnlib alone does not bring: pip install torch tqdm"
     with pytest.raises(ModuleNotFoundError, match=message):
+        importlib.reload(lab)
+
+
+def test_the_laboratory_with_an_older_torch_says_which_to_install(monkeypatch: pytest.MonkeyPatch):
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["lab"]
+    (needed,) = [line for line in extra if line.startswith("torch")]
+    oldest = needed.removeprefix("torch>=")
+    monkeypatch.setattr(torch_version, "__version__", f"{oldest}.0+cpu")
+    importlib.reload(lab)
+    monkeypatch.setattr(torch_version, "__version__", "2.5.1+cu124")
+    message = rf"bnlib.lab needs torch {oldest} or newer, not 2.5.1\+cu124: pip install \"{needed}\""
+    with pytest.raises(ImportError, match=message):
         importlib.reload(lab)
 
 

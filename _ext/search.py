@@ -26,7 +26,7 @@ from _ext.mathml import node_binary
 HERE = Path(__file__).resolve().parent
 MINISEARCH = HERE.parent / "node_modules/minisearch"
 SCRIPTS = [MINISEARCH / "dist/umd/index.js", HERE / "search.js", HERE / "search_box.js"]
-# The section of the notation whose table says, in its last column, where what has these names elsewhere is treated.
+# The section of the notation whose table says, in its second column, where what has these names elsewhere is treated.
 NAMES = "chapters/notation", "known-elsewhere-as"
 # What Sphinx's search needs and its theme brings all the same.
 UNUSED = ["searchtools.js", "sphinx_highlight.js", "language_data.js"]
@@ -102,14 +102,14 @@ def collect(node: nodes.Element, entry: Entry, found: list[Entry]) -> None:
 
 
 def other_names(doctree: nodes.document, section: str) -> Iterator[tuple[str, str]]:
-    """Yield, for every link in the last column of the table in ``section``, its address and the words of its row."""
+    """Yield, for every link in the second column of the table in ``section``, its address and the words of its row."""
     for node in doctree.findall(nodes.section):
         if section in node["ids"]:
             for row in node.findall(nodes.row):
-                *names, where = row.children
+                here, where, *others = row.children
                 for link in where.findall(nodes.reference):
                     target = link.get("refuri") or f"#{link['refid']}"
-                    yield target, " ".join(name.astext() for name in names)
+                    yield target, " ".join(name.astext() for name in (here, *others))
 
 
 class Search:

@@ -13,7 +13,7 @@ from torch.nn.utils import fusion
 NOTATION = (Path(__file__).parents[1] / "chapters/notation.md").read_text("utf-8")
 TABLE = NOTATION.partition("## Known elsewhere as")[2].partition("\n## ")[0]
 ROWS = [line.split("|")[1:-1] for line in TABLE.splitlines() if line.startswith("|")][2:]
-NAMES = [name.partition("(")[0] for row in ROWS for name in re.findall(r"`([^`]+)`", row[1])]
+NAMES = [name.partition("(")[0] for row in ROWS for name in re.findall(r"`([^`]+)`", row[2])]
 NORM = nn.BatchNorm2d(3)
 PLACES = {"torch": torch, "nn": nn, "model": nn.Sequential(NORM), "norm": NORM}
 

@@ -682,15 +682,40 @@ def test_momentum_averages_over_as_many_batches_as_the_page_says():
         torch.testing.assert_close(running(layer)[0], m * means.mean(0))
 
 
-def test_batch_norm_does_not_notice_weights_divided_by_a_power_of_two():
-    linear, layer = nn.Linear(3, 4), nn.BatchNorm1d(4)
+def test_weights_divided_by_1024_leave_the_output_and_multiply_the_gradient():
+    linear, layer, dy = nn.Linear(3, 4).double(), nn.BatchNorm1d(4).double(), x_of(60, 4)
     nn.init.normal_(linear.weight, std=1e4)
-    x = x_of(60, 3, dtype=torch.float32)
-    before = layer(linear(x))
-    with torch.no_grad():
-        for parameter in linear.parameters():
-            parameter /= 1024
-    torch.testing.assert_close(layer(linear(x)), before)
+    found = []
+    for _ in range(2):
+        out = layer(linear(x_of(60, 3)))
+        found.append((out, *torch.autograd.grad(out, linear.weight, dy)))
+        with torch.no_grad():
+            for parameter in linear.parameters():
+                parameter /= 1024
+    torch.testing.assert_close(found[1][0], found[0][0])
+    torch.testing.assert_close(found[1][1], 1024 * found[0][1])
+
+
+def test_with_a_scale_for_each_channel_rounding_and_folding_commute():
+    def rounded(linear: nn.Linear) -> nn.Linear:
+        step = linear.weight.detach().abs().amax(1, keepdim=True) / 127
+        linear.weight.data = (linear.weight.detach() / step).round() * step
+        return linear
+
+    linear, layer = nn.Linear(30, 4).double(), nn.BatchNorm1d(4).double()
+    nn.init.normal_(layer.weight)
+    layer(linear(x_of(60, 30)))
+    first = fuse_linear_bn_eval(rounded(copy.deepcopy(linear)).eval(), layer.eval())
+    last = rounded(fuse_linear_bn_eval(linear.eval(), layer))
+    torch.testing.assert_close(first.weight, last.weight)
+
+
+def test_statistics_of_the_support_set_do_not_depend_on_the_queries():
+    model, support, queries = nn.Sequential(nn.BatchNorm1d(4)).double(), x_of(5, 4), x_of(9, 4) + 1
+    update_bn([support], model)
+    model.eval()
+    torch.testing.assert_close(model(queries)[:1], model(queries[:1]))
+    torch.testing.assert_close(running(model[0])[0], support.mean(0))
 
 
 def test_behind_a_frozen_norm_the_bias_counts_and_folding_makes_one():
@@ -793,6 +818,7 @@ def test_a_bad_batch_poisons_the_statistics_and_no_scaler_prevents_it():
     scaler.step(optimizer)
     scaler.update()
     assert all(map(torch.equal, weights, model.parameters()))  # the step was skipped
+    assert scaler.get_scale() == 65536 / 2
     for _ in range(1000):
         layer(x)
     mean, var = running(layer)

@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page, expect
 
 from tests.site.checker import file_problems, keyboard_problems, print_problems, problems, weight_problems
-from tests.site.conftest import PAGES, ROOT, SAMPLE
+from tests.site.conftest import PAGES, ROOT
 from tools.browser import VIEWS, View
 
 SAMPLE_PAGES = ["chapters/index.html", "chapters/notebook.html", "chapters/bibliography.html"]
@@ -100,14 +100,16 @@ def test_solution_is_folded_and_opens(page: Page, sample_address: str) -> None:
     expect(answer).to_be_visible()
 
 
-def test_notebook_can_be_downloaded_and_code_copied(page: Page, sample_address: str) -> None:
+def test_notebooks_can_be_downloaded_and_code_copied(page: Page, sample: Path, sample_address: str) -> None:
     page.goto(f"{sample_address}/chapters/notebook.html")
     expect(page.locator("button.copybtn")).not_to_have_count(0)
     page.get_by_label("Download this page").click()
-    link = page.locator(".dropdown-download-buttons a", has_text=".ipynb")
-    expect(link).to_be_visible()
-    answer = page.request.get(urljoin(page.url, link.get_attribute("href")))
-    assert answer.json() == json.loads((SAMPLE / "chapters/notebook.ipynb").read_text("utf-8"))
+    links = page.locator(".dropdown-download-buttons a[href$='.ipynb']")
+    expect(links).to_have_count(2)
+    for link, name in zip(links.all(), ("notebook.ipynb", "notebook-student.ipynb"), strict=True):
+        expect(link).to_be_visible()
+        answer = page.request.get(urljoin(page.url, link.get_attribute("href")))
+        assert answer.json() == json.loads((sample / "notebooks" / name).read_text("utf-8"))
 
 
 def test_citations_are_copied_and_not_printed(page: Page, sample_address: str) -> None:

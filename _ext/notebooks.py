@@ -23,7 +23,7 @@ from sphinx.application import Sphinx
 from sphinx.util.logging import getLogger
 from sphinx_exercise.nodes import exercise_enumerable_node
 
-from _ext.address import button, read
+from _ext.address import LAUNCHED, button, read
 
 FOLDER = "notebooks"
 STUDENT = "-student"
@@ -84,7 +84,8 @@ def offered(chapter: NotebookNode, page: Page, repository: str, student: bool) -
     cells = [part.cell for part in parts]
     first = next((cell for cell in cells if cell.cell_type == "code"), None)
     if first is not None and repository:
-        first.source = REPOSITORY.sub(f'repository = "{repository}"', first.source, count=1)
+        # With the branch, so that Colab's bnlib is the one that these notebooks were made with.
+        first.source = REPOSITORY.sub(f'repository = "{repository}@{LAUNCHED}"', first.source, count=1)
     # What the guard compares the chapter's code with does not belong to this copy.
     metadata = {name: value for name, value in chapter.metadata.items() if name != "bnlib"}
     if not student:  # JupyterLab reads at the heading that it is folded, Colab here

@@ -56,14 +56,14 @@ def test_where_all_is_installed_nothing_is_said_or_done_but_threads(colab: bool,
 @pytest.mark.parametrize(
     ("missing", "line"),
     [
-        (("bnlib",), f'install "bnlib @ {GIT}owner/name"'),
-        (("bnlib", "torch", "tqdm"), f'install "bnlib @ {GIT}owner/name" torch tqdm'),
+        (("bnlib",), f'install "bnlib @ {GIT}owner/name@notebooks"'),
+        (("bnlib", "torch", "tqdm"), f'install "bnlib @ {GIT}owner/name@notebooks" torch tqdm'),
         (("tqdm",), "install tqdm"),
     ],
 )
 def test_on_colab_what_is_missing_is_installed(missing: tuple[str, ...], line: str, calls, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
-    run(calls, monkeypatch, missing, "owner/name")
+    run(calls, monkeypatch, missing, "owner/name@notebooks")
     assert (calls, *capsys.readouterr()) == ([("pip", line)], "", "")
 
 
@@ -71,7 +71,12 @@ def test_on_colab_what_is_missing_is_installed(missing: tuple[str, ...], line: s
     ("missing", "repository", "colab", "message"),
     [
         (("torch",), "", False, "torch not found. Run `%pip install torch` in a new cell, then go on."),
-        (("bnlib", "tqdm"), "owner/name", False, f'Run `%pip install "bnlib @ {GIT}owner/name" tqdm` in'),
+        (
+            ("bnlib", "tqdm"),
+            "owner/name@notebooks",
+            False,
+            f'Run `%pip install "bnlib @ {GIT}owner/name@notebooks" tqdm` in',
+        ),
         (("bnlib",), "", False, "OWNER/NAME the repository that the notebook is from (with a clone, give its folder"),
         (("bnlib",), "", True, f'bnlib not found. Run `%pip install "bnlib @ {GIT}OWNER/NAME"` in a new cell'),
     ],

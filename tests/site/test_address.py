@@ -102,7 +102,7 @@ def test_another_pages_links(published: Path) -> None:
 def test_the_notebooks_offered_know_their_repository_and_lead_to_the_site(published: Path) -> None:
     for ending in ("", "-student"):
         text = (published / f"notebooks/notebook{ending}.ipynb").read_text("utf-8")
-        assert f'repository = \\"{REPOSITORY}\\"' in text
+        assert f'repository = \\"{REPOSITORY}@notebooks\\"' in text
         assert f"[A page of formulas]({SITE_URL}chapters/index.html)" in text
 
 

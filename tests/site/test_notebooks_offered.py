@@ -102,7 +102,7 @@ def test_the_chapter_itself_stays_as_it_is() -> None:
 @pytest.mark.parametrize("repository", ["owner/name", "a-fork/the.book_2"])
 def test_the_repository_is_filled_in(repository: str, student: bool) -> None:
     made = offered(chapter(), PAGE, repository, student)
-    assert sources(made)[1] == f'x = 1\nrepository = "{repository}"  # owner/name'
+    assert sources(made)[1] == f'x = 1\nrepository = "{repository}@notebooks"  # owner/name'
 
 
 @pytest.mark.parametrize(

@@ -4,23 +4,28 @@ const bookSearch = (() => {
   const FIELDS = ["title", "also", "path", "text", "code"];
   const BOOST = { title: 3, also: 1.5, path: 0.7, text: 1, code: 0.6 };
   const BESIDE = 0.5;
-  // An answer stands in the text rather than in an exercise, a function or a cited paper.
-  const WEIGHTS = { exercise: 0.6, function: 0.6, source: 0.6 };
+  // An answer stands in the text rather than in an exercise, a function, a cited paper or the notation's tables.
+  const WEIGHTS = { exercise: 0.6, function: 0.6, source: 0.6, symbols: 0.6 };
   const NO_NEWS = new Set(
     ("a about an and are as at be but by can do does for from get got had has have how i if in into is it its me " +
       "my no not of on or our s so such t than that the their then there these they this to use used using versus vs " +
       "was we were what when where which why will with you your").split(" "),
   );
   const GREEK = Object.fromEntries(
-    "αalpha βbeta γgamma δdelta εepsilon ηeta κkappa λlambda μmu νnu ρrho σsigma τtau φphi χchi ωomega"
+    "αalpha βbeta γgamma δdelta εepsilon ϵepsilon ηeta κkappa λlambda μmu µmu νnu ρrho σsigma τtau φphi χchi ωomega"
       .split(" ").map((pair) => [pair[0], pair.slice(1)]),
   );
+  // Where the stemmer takes two words of ours for one: normalization and the normal distribution, transformer and transform.
+  const stem = (word) => {
+    if (/^normali[sz]/.test(word)) return "norm";
+    return word.startsWith("transformer") ? "transformer" : stemmer.stemWord(word);
+  };
   const stemmer = new Stemmer();
 
-  // BatchNorm2d and batch_norm are found by their parts and as one word.
+  // BatchNorm2d and batch_norm are found by their parts and as one word; σ² is a σ, and a norm is a normalization.
   function words(text) {
     const found = [];
-    for (const [word] of text.matchAll(/[\p{L}\p{N}_]+(?:\.\d+)?/gu)) {
+    for (const [word] of text.matchAll(/[\p{L}\p{Nd}_]+(?:\.\d+)?/gu)) {
       if (/^[a-z]+$/.test(word)) {
         found.push(word);
         continue;
@@ -38,8 +43,9 @@ const bookSearch = (() => {
   const terms = new Map();
   function term(word) {
     if (!terms.has(word)) {
-      const lower = (GREEK[word] ?? word.toLowerCase()).replace(/is(e|es|ed|ing|ations?)$/, "iz$1");
-      terms.set(word, NO_NEWS.has(lower) ? null : /^[a-z]{3,}$/.test(lower) ? stemmer.stemWord(lower) : lower);
+      const lower = (GREEK[word] ?? word.toLowerCase()).replace(/is(e|es|ed|er|ers|ing|ations?)$/, "iz$1");
+      if (NO_NEWS.has(lower)) terms.set(word, /^[A-Z]{2,}$/.test(word) ? word : null); // IN is instance norm
+      else terms.set(word, /^[a-z]{3,}$/.test(lower) ? stem(lower) : lower);
     }
     return terms.get(word);
   }

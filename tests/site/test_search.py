@@ -104,6 +104,9 @@ def _address(place: str) -> str:
         ("renormalisatoin", "chapters/10_batch_and_machines.html#batch-renormalization"),  # mistyped
         ("alpha dropo", "chapters/14_selu.html#dropout-that-keeps-the-moments"),  # not yet whole
         ("batchrenorm", "chapters/10_batch_and_machines.html#batch-renormalization"),  # in one word
+        ("layer normalisation transformer", "chapters/12_axes.html#layer-norm-in-time"),  # no transform, no normal
+        ("IN", "chapters/12_axes.html#instance-norm-contrast-and-colour"),
+        ("σ²", "chapters/06_transform.html#a-unit-that-never-varies"),
         ("check_vjp", "chapters/reference.html#bnlib.check.check_vjp"),
     ],
 )
@@ -157,6 +160,29 @@ def test_the_open_box_is_accessible_and_fits(page: Page, box: Locator, width: in
     assert field
     assert icon["x"] + icon["width"] <= field["x"]
     page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_what_is_typed_while_the_index_comes_is_kept_and_fetching_can_be_tried_again(chromium: Browser, address: str):
+    page = chromium.new_page()
+    page.goto(f"{address}/chapters/06_transform.html")
+    for missing in ("search.js", "sections.js"):
+        page.route(f"**/{missing}", lambda route: route.abort())
+        page.keyboard.press("/")
+        page.keyboard.type("<b>SyncBN")  # at once
+        expect(page.get_by_role("status")).to_contain_text("Enter tries again")
+        page.unroute(f"**/{missing}")
+        if missing == "search.js":
+            page.keyboard.press("Escape")
+    held = []
+    page.route("**/sections.js", lambda route: held.append(route))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("being fetched")
+    page.keyboard.type("<i>")
+    held[0].continue_()
+    expect(page.locator(".bn-search-results a").first).to_be_visible()
+    expect(page.locator("dialog input")).to_have_value("<b>SyncBN<i>")
+    assert not page.locator("dialog :is(b, i:not([class]))").count()
+    page.close()
 
 
 def test_enter_opens_the_section(page: Page, box: Locator):

@@ -113,8 +113,10 @@ const bookSearch = (() => {
       return Boolean(book);
     },
 
-    // The best entries: page, titles, address, text, and the words by which each was found.
+    // The best entries: page, titles, address, text, and the words by which each was found. Of a pasted traceback the
+    // message is looked for, which is the last thing that it says.
     ask(query, limit = 12) {
+      query = query.replace(/^Traceback .*\b\w+(Error|Exception|Warning): /s, "").slice(0, 300);
       const found = engine.search(query, {
         boost: BOOST,
         tokenize: asked,

@@ -78,7 +78,7 @@ if (typeof document !== "undefined") {
       else if (found.length) this.status.textContent = found.length === 1 ? "1 result" : `${found.length} results, the best first`;
       else {
         const notation = element("a", { href: `${root}chapters/notation.html` }, "notation");
-        this.status.replaceChildren(`Nothing found for “${query}”. Try another word for it, or fewer; the `, notation, " lists the book’s terms.");
+        this.status.replaceChildren(`Nothing found for “${query.length > 80 ? `${query.slice(0, 80)} …` : query}”. Try another word for it, or fewer; the `, notation, " lists the book’s terms.");
       }
     }
   }

@@ -140,7 +140,18 @@ def test_keyboard(page: Page, box: Locator):
     expect(box).to_have_value("folding")
 
 
+def test_a_traceback_finds_its_message(page: Page, box: Locator):
+    where = "File 'train.py', line 41, in step out = model(batch) File 'batchnorm.py', in forward raise ValueError( "
+    message = "ValueError: Expected more than 1 value per channel when training, got input size torch.Size([1, 256])"
+    box.fill(f"Traceback (most recent call last): {where * 9}{message}")
+    assert "expected-more-than-1-value" in found(page)[0]
+
+
 def test_nothing_found_says_so_at_once(page: Page, box: Locator):
+    box.fill("z" * 1000)
+    status = page.get_by_role("status")
+    expect(status).to_contain_text("Nothing found for “zzz")
+    assert status.evaluate("status => status.scrollWidth <= status.clientWidth")
     box.fill("zzxqwv")
     expect(page.get_by_role("status")).to_contain_text("Nothing found for “zzxqwv”", timeout=500)
     assert found(page) == []

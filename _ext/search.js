@@ -15,6 +15,12 @@ const bookSearch = (() => {
     "αalpha βbeta γgamma δdelta εepsilon ϵepsilon ηeta κkappa λlambda μmu µmu νnu ρrho σsigma τtau φphi χchi ωomega"
       .split(" ").map((pair) => [pair[0], pair.slice(1)]),
   );
+  // Spellings of both sides of the Atlantic are one: centred and centered, colour and color, grey and gray.
+  const spelt = (word) => word
+    .replace(/is(e|es|ed|er|ers|ing|ations?)$/, "iz$1")
+    .replace(/cent(?:er|re?)(s|d|ed|ing|)$/, "center$1").replace(/centerd$/, "centered")
+    .replace(/(behavi|col|fav|neighb)our/, "$1or").replace(/(lab|mod)ell(ed|ing)$/, "$1el$2").replace(/^grey/, "gray");
+
   // Where the stemmer takes two words of ours for one: normalization and the normal distribution, transformer and transform.
   const stem = (word) => {
     if (/^normali[sz]/.test(word)) return "norm";
@@ -43,7 +49,7 @@ const bookSearch = (() => {
   const terms = new Map();
   function term(word) {
     if (!terms.has(word)) {
-      const lower = (GREEK[word] ?? word.toLowerCase()).replace(/is(e|es|ed|er|ers|ing|ations?)$/, "iz$1");
+      const lower = spelt(GREEK[word] ?? word.toLowerCase());
       if (NO_NEWS.has(lower)) terms.set(word, /^[A-Z]{2,}$/.test(word) ? word : null); // IN is instance norm
       else terms.set(word, /^[a-z]{3,}$/.test(lower) ? stem(lower) : lower);
     }

@@ -71,6 +71,7 @@ const bookSearch = (() => {
   // neighbours are looked for as well, since a slip near the end keeps the stem from being found.
   function asked(query) {
     return words(query).flatMap((word) => {
+      if (count(term(word)) > 50) return [word]; // a word of the book's own, such as centred, no cent and red
       for (let cut = 3; cut <= word.length - 3 && word === word.toLowerCase(); cut++) {
         const halves = [word.slice(0, cut), word.slice(cut)];
         if (halves.every((half) => count(term(half)) > 2)) return [word, ...halves];

@@ -106,7 +106,7 @@ def _address(place: str) -> str:
         ("batchrenorm", "chapters/10_batch_and_machines.html#batch-renormalization"),  # in one word
         ("layer normalisation transformer", "chapters/12_axes.html#layer-norm-in-time"),  # no transform, no normal
         ("IN", "chapters/12_axes.html#instance-norm-contrast-and-colour"),
-        ("centering", "chapters/12_axes.html#rms-norm-centre-or-not"),  # centre, here
+        ("centered", "chapters/12_axes.html#rms-norm-centre-or-not"),  # centred, here, and no cent
         ("σ²", "chapters/06_transform.html#a-unit-that-never-varies"),
         ("check_vjp", "chapters/reference.html#bnlib.check.check_vjp"),
     ],

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import docname_join
 
 from _ext.bundle import bundle
 from _ext.fonts import icon_characters, math_characters, subset_font
@@ -30,6 +33,14 @@ def extra_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     title = app.config.html_title
     yield "404", {"title": "Page not found", "first_page": first, "book_title": title}, "404.html"
     yield "index", {"title": title, "first_page": first}, "redirect.html"
+
+
+def name_contents(app: Sphinx, env: BuildEnvironment) -> None:
+    """Call a heading that is a link to a page by that page's title in the contents, too, not by the file's name."""
+    for name, contents in env.tocs.items():
+        for text in list(contents.findall(nodes.Text)):
+            if (page := docname_join(name, text)) in env.titles:  # Sphinx has kept no more of the link
+                text.parent.replace(text, nodes.Text(env.titles[page].astext()))
 
 
 def _for_paper(sheet: Any) -> bool:
@@ -79,6 +90,7 @@ def skip_fields(app: Sphinx, what: str, name: str, obj: object, skip: bool, opti
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the steps to the build."""
     app.connect("autodoc-skip-member", skip_fields)
+    app.connect("env-updated", name_contents)
     app.connect("html-collect-pages", extra_pages)
     app.connect("html-page-context", finish_page)
     # After the theme, which writes the colours of the code at the same event.

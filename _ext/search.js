@@ -4,23 +4,34 @@ const bookSearch = (() => {
   const FIELDS = ["title", "also", "path", "text", "code"];
   const BOOST = { title: 3, also: 1.5, path: 0.7, text: 1, code: 0.6 };
   const BESIDE = 0.5;
-  // An answer stands in the text rather than in an exercise, a function or a cited paper.
-  const WEIGHTS = { exercise: 0.6, function: 0.6, source: 0.6 };
+  // An answer stands in the text rather than in an exercise, a function, a cited paper or the notation's tables.
+  const WEIGHTS = { exercise: 0.6, function: 0.6, source: 0.6, symbols: 0.6 };
   const NO_NEWS = new Set(
     ("a about an and are as at be but by can do does for from get got had has have how i if in into is it its me " +
       "my no not of on or our s so such t than that the their then there these they this to use used using versus vs " +
       "was we were what when where which why will with you your").split(" "),
   );
   const GREEK = Object.fromEntries(
-    "αalpha βbeta γgamma δdelta εepsilon ηeta κkappa λlambda μmu νnu ρrho σsigma τtau φphi χchi ωomega"
+    "αalpha βbeta γgamma δdelta εepsilon ϵepsilon ηeta κkappa λlambda μmu µmu νnu ρrho σsigma τtau φphi χchi ωomega"
       .split(" ").map((pair) => [pair[0], pair.slice(1)]),
   );
+  // Spellings of both sides of the Atlantic are one: centred and centered, colour and color, grey and gray.
+  const spelt = (word) => word
+    .replace(/is(e|es|ed|er|ers|ing|ations?)$/, "iz$1")
+    .replace(/cent(?:er|re?)(s|d|ed|ing|)$/, "center$1").replace(/centerd$/, "centered")
+    .replace(/(behavi|col|fav|neighb)our/, "$1or").replace(/(lab|mod)ell(ed|ing)$/, "$1el$2").replace(/^grey/, "gray");
+
+  // Where the stemmer takes two words of ours for one: normalization and the normal distribution, transformer and transform.
+  const stem = (word) => {
+    if (/^normali[sz]/.test(word)) return "norm";
+    return word.startsWith("transformer") ? "transformer" : stemmer.stemWord(word);
+  };
   const stemmer = new Stemmer();
 
-  // BatchNorm2d and batch_norm are found by their parts and as one word.
+  // BatchNorm2d and batch_norm are found by their parts and as one word; σ² is a σ, and a norm is a normalization.
   function words(text) {
     const found = [];
-    for (const [word] of text.matchAll(/[\p{L}\p{N}_]+(?:\.\d+)?/gu)) {
+    for (const [word] of text.matchAll(/[\p{L}\p{Nd}_]+(?:\.\d+)?/gu)) {
       if (/^[a-z]+$/.test(word)) {
         found.push(word);
         continue;
@@ -38,8 +49,9 @@ const bookSearch = (() => {
   const terms = new Map();
   function term(word) {
     if (!terms.has(word)) {
-      const lower = (GREEK[word] ?? word.toLowerCase()).replace(/is(e|es|ed|ing|ations?)$/, "iz$1");
-      terms.set(word, NO_NEWS.has(lower) ? null : /^[a-z]{3,}$/.test(lower) ? stemmer.stemWord(lower) : lower);
+      const lower = spelt(GREEK[word] ?? word.toLowerCase());
+      if (NO_NEWS.has(lower)) terms.set(word, /^[A-Z]{2,}$/.test(word) ? word : null); // IN is instance norm
+      else terms.set(word, /^[a-z]{3,}$/.test(lower) ? stem(lower) : lower);
     }
     return terms.get(word);
   }
@@ -59,6 +71,7 @@ const bookSearch = (() => {
   // neighbours are looked for as well, since a slip near the end keeps the stem from being found.
   function asked(query) {
     return words(query).flatMap((word) => {
+      if (count(term(word)) > 50) return [word]; // a word of the book's own, such as centred, no cent and red
       for (let cut = 3; cut <= word.length - 3 && word === word.toLowerCase(); cut++) {
         const halves = [word.slice(0, cut), word.slice(cut)];
         if (halves.every((half) => count(term(half)) > 2)) return [word, ...halves];
@@ -107,8 +120,10 @@ const bookSearch = (() => {
       return Boolean(book);
     },
 
-    // The best entries: page, titles, address, text, and the words by which each was found.
+    // The best entries: page, titles, address, text, and the words by which each was found. Of a pasted traceback the
+    // message is looked for, which is the last thing that it says.
     ask(query, limit = 12) {
+      query = query.replace(/^Traceback .*\b\w+(Error|Exception|Warning): /s, "").slice(0, 300);
       const found = engine.search(query, {
         boost: BOOST,
         tokenize: asked,

@@ -142,6 +142,8 @@ class Search:
             title = f"{number[0]}. {title}"
         self.pages[page] = title, entries
         if page == NAMES[0]:
+            for entry in entries:
+                entry.kind = entry.kind.replace("section", "symbols")
             self.names = list(other_names(doctree, NAMES[1]))
 
     def pages_of_its_own(self, app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -1,4 +1,4 @@
-// The box in which one types, and the list of what is found: in a dialog on every page, and on the search page.
+// What is found for what is typed. The field, in a dialog or on the search page, is book.js's and may hold a question already.
 if (typeof document !== "undefined") {
   const root = document.documentElement.dataset.content_root;
 
@@ -45,25 +45,12 @@ if (typeof document !== "undefined") {
   }
 
   class Box {
-    constructor(place, { onSearch = () => {} } = {}) {
-      this.input = element("input", {
-        type: "text", enterKeyHint: "search", name: "q", placeholder: "Search this book", autocomplete: "off", spellcheck: false, ariaLabel: "Search this book",
-      });
-      this.input.setAttribute("autocapitalize", "off");
-      this.status = element("p", { className: "bn-search-status", role: "status" });
-      this.list = element("ul", { className: "bn-search-results" });
-      this.form = element("form", { className: "bn-search-form", action: `${root}search.html` },
-        element("i", { className: "fa-solid fa-magnifying-glass", ariaHidden: "true" }), this.input);
-      this.form.setAttribute("role", "search");
+    constructor(place, { onSearch }) {
+      [this.input, this.status, this.list] = ["input", ".bn-search-status", ".bn-search-results"].map((part) => place.querySelector(part));
       this.onSearch = onSearch;
-      place.append(this.form, this.status, this.list);
       this.input.addEventListener("input", () => this.search());
-      this.form.addEventListener("submit", (event) => {
-        event.preventDefault();
-        this.links[0]?.click();
-      });
+      place.querySelector("form").addEventListener("submit", () => this.links[0]?.click());
       place.addEventListener("keydown", (event) => this.move(event));
-      this.search();
     }
 
     get links() {
@@ -83,10 +70,7 @@ if (typeof document !== "undefined") {
     search() {
       const query = this.input.value.trim();
       this.onSearch(query);
-      if (!bookSearch.loaded) {
-        this.status.textContent = "The index is being fetched.";
-        return;
-      }
+      if (!bookSearch.loaded) return;
       const found = query ? bookSearch.ask(query) : [];
       this.list.replaceChildren(...found.map(result));
       this.list.scrollTop = 0;
@@ -94,49 +78,18 @@ if (typeof document !== "undefined") {
       else if (found.length) this.status.textContent = found.length === 1 ? "1 result" : `${found.length} results, the best first`;
       else {
         const notation = element("a", { href: `${root}chapters/notation.html` }, "notation");
-        this.status.replaceChildren(`Nothing found for “${query}”. Try another word for it, or fewer; the `, notation, " lists the book’s terms.");
+        this.status.replaceChildren(`Nothing found for “${query.length > 80 ? `${query.slice(0, 80)} …` : query}”. Try another word for it, or fewer; the `, notation, " lists the book’s terms.");
       }
     }
   }
 
-  const boxes = [];
-
-  let dialog;
-  bookSearch.open = () => {
-    if (!dialog) {
-      dialog = element("dialog", { className: "bn-search", ariaLabel: "Search" });
-      const close = element("button", { type: "button", className: "bn-search-close", ariaLabel: "Close" }, "×");
-      close.addEventListener("click", () => dialog.close());
-      // Outside the box is the dialog itself; its content fills it.
-      dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
-      const inside = element("div", { className: "bn-search-inside" });
-      dialog.append(inside);
-      document.body.append(dialog);
-      const box = new Box(inside);
-      box.form.append(close);
-      // A link into the same page leaves the page as it is.
-      box.list.addEventListener("click", ({ target }) => target.closest("a") && dialog.close());
-      boxes.push(box);
-    }
-    if (!dialog.open) dialog.showModal();
-    dialog.querySelector("input").focus();
-    dialog.querySelector("input").select();
-  };
+  const page = document.querySelector(".bn-search-page");
+  const keep = (query) => query && history.replaceState(null, "", `?${new URLSearchParams({ q: query })}`);
+  const box = new Box(page ?? document.querySelector(".bn-search-inside"), { onSearch: page ? keep : () => {} });
 
   const { load } = bookSearch;
   bookSearch.load = (data) => {
     load(data);
-    for (const box of boxes) box.search();
-  };
-
-  const page = document.querySelector(".bn-search-page");
-  if (page) {
-    const asked = new URL(location.href).searchParams.get("q") ?? "";
-    const keep = (query) => query && history.replaceState(null, "", `?${new URLSearchParams({ q: query })}`);
-    const box = new Box(page, { onSearch: keep });
-    boxes.push(box);
-    box.input.value = asked;
     box.search();
-    bookSearch.open = () => box.input.focus();
-  }
+  };
 }

@@ -56,21 +56,68 @@ for (const link of document.querySelectorAll("a.btn-report-button")) {
   for (const press of ["click", "auxclick"]) link.addEventListener(press, enterSection);
 }
 
-// The search comes when a reader opens it: by a button, by Ctrl-K (on a Mac Cmd-K), or by "/".
+// The search comes when a reader opens it: by a button, by Ctrl-K (on a Mac Cmd-K), or by "/". The field is there at once
+// and keeps what is typed, while the engine and the index are fetched.
 {
   const root = document.documentElement.dataset.content_root;
-  const fetchSearch = () => {
-    const [first] = ["search.js", "sections.js"].map((name) => {
-      const script = Object.assign(document.createElement("script"), { src: `${root}_static/search/${name}`, async: false });
-      return document.head.appendChild(script);
-    });
-    return new Promise((resolve) => first.addEventListener("load", resolve));
+  const addField = (place) => place.insertAdjacentHTML("beforeend", `
+    <form class="bn-search-form" role="search">
+      <i class="fa-solid fa-magnifying-glass" aria-hidden="true"></i>
+      <input type="text" name="q" placeholder="Search this book" aria-label="Search this book" enterkeyhint="search" autocomplete="off" autocapitalize="off" spellcheck="false">
+    </form>
+    <p class="bn-search-status" role="status"></p>
+    <ul class="bn-search-results"></ul>`);
+  const fetchScript = (name) => new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    document.head.append(Object.assign(script, { src: `${root}_static/search/${name}`, onload: resolve, onerror: reject }));
+  });
+  let fetching;
+  const fetchSearch = async (place) => {
+    const status = place.querySelector(".bn-search-status");
+    status.textContent = "The index is being fetched.";
+    try {
+      // What has come is not run twice when the reader tries again.
+      if (typeof bookSearch === "undefined") await fetchScript("search.js");
+      await fetchScript("sections.js");
+    } catch {
+      fetching = undefined;
+      status.textContent = "The index could not be fetched. Is there a connection? Enter tries again.";
+    }
   };
-  let search;
+  const setUp = (place) => {
+    addField(place);
+    place.querySelector("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      fetching ??= fetchSearch(place);
+    });
+  };
+  const page = document.querySelector(".bn-search-page");
+  if (page) {
+    setUp(page);
+    page.querySelector("input").value = new URL(location.href).searchParams.get("q") ?? "";
+    fetching = fetchSearch(page);
+  }
+  let dialog;
+  const makeDialog = () => {
+    dialog = Object.assign(document.createElement("dialog"), { className: "bn-search", ariaLabel: "Search" });
+    dialog.innerHTML = '<div class="bn-search-inside"></div>';
+    setUp(dialog.firstChild);
+    const close = Object.assign(document.createElement("button"), { type: "button", className: "bn-search-close", ariaLabel: "Close", textContent: "×" });
+    dialog.querySelector("form").append(close);
+    // Outside the box is the dialog itself; its content fills it. A link into the same page leaves the page as it is.
+    dialog.addEventListener("click", ({ target }) => (target === dialog || target === close || target.closest("a")) && dialog.close());
+    document.body.append(dialog);
+  };
   const open = (event) => {
     event.preventDefault();
-    search ??= typeof bookSearch === "undefined" ? fetchSearch() : Promise.resolve();
-    search.then(() => bookSearch.open());
+    if (!page) {
+      if (!dialog) makeDialog();
+      if (!dialog.open) dialog.showModal();
+      fetching ??= fetchSearch(dialog.firstChild);
+    }
+    const field = (page ?? dialog).querySelector("input");
+    field.focus();
+    field.select();
   };
   document.addEventListener("click", (event) => {
     if (event.target.closest?.(".search-button__button, .bn-search-open")) open(event);

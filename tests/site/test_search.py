@@ -104,6 +104,10 @@ def _address(place: str) -> str:
         ("renormalisatoin", "chapters/10_batch_and_machines.html#batch-renormalization"),  # mistyped
         ("alpha dropo", "chapters/14_selu.html#dropout-that-keeps-the-moments"),  # not yet whole
         ("batchrenorm", "chapters/10_batch_and_machines.html#batch-renormalization"),  # in one word
+        ("layer normalisation transformer", "chapters/12_axes.html#layer-norm-in-time"),  # no transform, no normal
+        ("IN", "chapters/12_axes.html#instance-norm-contrast-and-colour"),
+        ("centered", "chapters/12_axes.html#rms-norm-centre-or-not"),  # centred, here, and no cent
+        ("σ²", "chapters/06_transform.html#a-unit-that-never-varies"),
         ("check_vjp", "chapters/reference.html#bnlib.check.check_vjp"),
     ],
 )
@@ -137,7 +141,18 @@ def test_keyboard(page: Page, box: Locator):
     expect(box).to_have_value("folding")
 
 
+def test_a_traceback_finds_its_message(page: Page, box: Locator):
+    where = "File 'train.py', line 41, in step out = model(batch) File 'batchnorm.py', in forward raise ValueError( "
+    message = "ValueError: Expected more than 1 value per channel when training, got input size torch.Size([1, 256])"
+    box.fill(f"Traceback (most recent call last): {where * 9}{message}")
+    assert "expected-more-than-1-value" in found(page)[0]
+
+
 def test_nothing_found_says_so_at_once(page: Page, box: Locator):
+    box.fill("z" * 1000)
+    status = page.get_by_role("status")
+    expect(status).to_contain_text("Nothing found for “zzz")
+    assert status.evaluate("status => status.scrollWidth <= status.clientWidth")
     box.fill("zzxqwv")
     expect(page.get_by_role("status")).to_contain_text("Nothing found for “zzxqwv”", timeout=500)
     assert found(page) == []
@@ -157,6 +172,29 @@ def test_the_open_box_is_accessible_and_fits(page: Page, box: Locator, width: in
     assert field
     assert icon["x"] + icon["width"] <= field["x"]
     page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_what_is_typed_while_the_index_comes_is_kept_and_fetching_can_be_tried_again(chromium: Browser, address: str):
+    page = chromium.new_page()
+    page.goto(f"{address}/chapters/06_transform.html")
+    for missing in ("search.js", "sections.js"):
+        page.route(f"**/{missing}", lambda route: route.abort())
+        page.keyboard.press("/")
+        page.keyboard.type("<b>SyncBN")  # at once
+        expect(page.get_by_role("status")).to_contain_text("Enter tries again")
+        page.unroute(f"**/{missing}")
+        if missing == "search.js":
+            page.keyboard.press("Escape")
+    held = []
+    page.route("**/sections.js", lambda route: held.append(route))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("being fetched")
+    page.keyboard.type("<i>")
+    held[0].continue_()
+    expect(page.locator(".bn-search-results a").first).to_be_visible()
+    expect(page.locator("dialog input")).to_have_value("<b>SyncBN<i>")
+    assert not page.locator("dialog :is(b, i:not([class]))").count()
+    page.close()
 
 
 def test_enter_opens_the_section(page: Page, box: Locator):

@@ -25,6 +25,16 @@ def test_a_bold_term_leads_to_its_entry_once(site: Path):
     assert len(set(targets)) == len(targets)
 
 
+def test_the_contents_beside_a_page_name_its_headings(site: Path):
+    notation = page(site, "notation")
+    links = notation.select(".page-toc a")
+    assert len(links) > 10
+    for link in links:
+        heading = notation.select_one(f"[id='{str(link['href'])[1:]}'] > :is(h2, h3)")
+        assert heading is not None
+        assert link.get_text(strip=True) == heading.get_text(strip=True).removesuffix("#")
+
+
 def test_the_card_shows_the_formulas_of_the_chapters(site: Path):
     card = [formula.get_text() for formula in page(site, "formulas").select("div.math math")]
     chapter = page(site, "06_transform").select_one("#equation-eq-bias math")

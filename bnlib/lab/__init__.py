@@ -10,10 +10,11 @@ if missing := [name for name in NEEDS if find_spec(name) is None]:
         name=missing[0],
     )
 
-from torch.torch_version import TorchVersion, __version__  # noqa: E402
+import torch  # noqa: E402
 
-# The extra "lab" brings one that is new enough; one that was there before may not be.
-if TorchVersion(__version__) < TorchVersion("2.6"):
+# The extra "lab" brings one that is new enough; one that was there before may not be. The string compares as versions
+# do. While the site is built it is none, since that has a stand-in for torch.
+if isinstance(torch.__version__, str) and torch.__version__ < "2.6":
     raise ImportError(
-        f'bnlib.lab needs torch 2.6 or newer, not {__version__}: pip install "torch>=2.6", then start Python again'
+        f'bnlib.lab needs torch 2.6 or newer, not {torch.__version__}: pip install "torch>=2.6", then restart Python'
     )

@@ -9,9 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
-from torch import torch_version
+from torch.torch_version import TorchVersion
 
 from bnlib import lab
 from tools import alone, notebooks
@@ -83,9 +84,9 @@ def test_the_laboratory_with_an_older_torch_says_which_to_install(monkeypatch: p
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["lab"]
     (needed,) = [line for line in extra if line.startswith("torch")]
     oldest = needed.removeprefix("torch>=")
-    monkeypatch.setattr(torch_version, "__version__", f"{oldest}.0+cpu")
+    monkeypatch.setattr(torch, "__version__", TorchVersion(f"{oldest}.0+cpu"))
     importlib.reload(lab)
-    monkeypatch.setattr(torch_version, "__version__", "2.5.1+cu124")
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.5.1+cu124"))
     message = rf"bnlib.lab needs torch {oldest} or newer, not 2.5.1\+cu124: pip install \"{needed}\""
     with pytest.raises(ImportError, match=message):
         importlib.reload(lab)

@@ -1,5 +1,7 @@
 """The laboratory: networks that train by the lines of :mod:`bnlib.norms`; the only part that imports torch."""
 
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 NEEDS = ("platformdirs", "torch", "tqdm")  # beyond what bnlib by itself brings
@@ -10,11 +12,10 @@ if missing := [name for name in NEEDS if find_spec(name) is None]:
         name=missing[0],
     )
 
-import torch  # noqa: E402
-
-# The extra "lab" brings one that is new enough; one that was there before may not be. The string compares as versions
-# do. While the site is built it is none, since that has a stand-in for torch.
-if isinstance(torch.__version__, str) and torch.__version__ < "2.6":
-    raise ImportError(
-        f'bnlib.lab needs torch 2.6 or newer, not {torch.__version__}: pip install "torch>=2.6", then restart Python'
-    )
+# The extra "lab" brings a torch that is new enough; one that was there before may not be. It is not imported for that.
+with suppress(PackageNotFoundError):  # the site is built with a stand-in for it
+    _installed = version("torch")
+    if [int(part) for part in _installed.split(".")[:2]] < [2, 6]:
+        raise ImportError(
+            f'bnlib.lab needs torch 2.6 or newer, not {_installed}: pip install "torch>=2.6", then restart Python'
+        )

@@ -85,6 +85,7 @@ newest:  ## run the checks with the newest version of everything, in an environm
 
 newest-checks: $(VENV)/.stamp-dev book chromium
 	$(BIN)/python -m pip list --format freeze
+	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 $(NBVAL)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --deselect $(PINS)
 

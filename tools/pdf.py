@@ -50,9 +50,12 @@ WRONG = """() => {
     return [...say(wide, "wider than the paper"), ...say(dead, "leads nowhere")];
 }"""
 
+# Fills in the pages' numbers, and says whether one is another than before.
 NUMBER = """pages => {
-    for (const link of document.querySelectorAll(".pdf-number"))
-        link.textContent = pages[decodeURIComponent(link.hash.slice(1))] ?? "000";
+    const number = link => String(pages[decodeURIComponent(link.hash.slice(1))] ?? "000");
+    const wrong = [...document.querySelectorAll(".pdf-number")].filter(link => link.textContent !== number(link));
+    for (const link of wrong) link.textContent = number(link);
+    return wrong.length > 0;
 }"""
 
 BOOK = """<!DOCTYPE html>
@@ -236,12 +239,9 @@ def print_book(browser: Browser, html: str, pdf: Path) -> None:
     page.evaluate(PICTURES)
     if wrong := page.evaluate(WRONG):
         raise ValueError("\n".join(wrong[:10]))
-    pages: dict[str, int] = {}
     for _ in range(4):
-        page.evaluate(NUMBER, pages)
         page.pdf(path=pdf, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
-        before, pages = pages, destinations(pdf)
-        if pages == before:
+        if not page.evaluate(NUMBER, destinations(pdf)):
             break
     else:
         raise RuntimeError(f"{pdf} has other page numbers each time that they are filled in")

@@ -5,6 +5,7 @@ import copy
 import io
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,5 @@ def test_the_makefile_silences_progress_bars_where_notebooks_are_compared_and_no
     assert silent == [line for line in lines if line.startswith("\t") and "$(NBVAL)" in line]
     assert all(line.startswith("\tTQDM_DISABLE=1 ") for line in silent)
     assert len(silent) == 3
+    # What is compared are copies, which must be new.
+    assert {before for before, line in pairwise(lines) if line in silent} == {"\t$(BIN)/python -m tools.alone"}

@@ -193,8 +193,9 @@ def assemble(site: Path) -> str:
 
 
 def _cover(title: str, first: BeautifulSoup) -> str:
+    foot = [item.get_text(" ", strip=True) for item in first.select(".bd-footer-content .footer-item")]
     lines = [
-        *(item.get_text(" ", strip=True) for item in first.select(".bd-footer-content .footer-item")),
+        *(line.partition(" · ")[0] for line in foot),  # without the links
         "Code that only draws a figure is left out; it stands in the notebooks. The exercises are solved at the end.",
         *(f"Read it and run it at {link['href']}" for link in first.select('link[rel="canonical"]')),
     ]

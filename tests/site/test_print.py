@@ -40,6 +40,7 @@ def test_good_book_passes(book: Path, sample: Path) -> None:
 
 def test_contents_and_exercises_say_the_pages(book: Path) -> None:
     pages, shown = destinations(book), texts(book)
+    assert "Version " in shown[0]
     for name, title in zip(["index", "notebook", "bibliography"], TITLES, strict=True):
         number = pages[f"chapters/{name}"]
         assert f"{title} {number}" in shown[1]

@@ -31,7 +31,8 @@ SHAPE = (5, 4, 3, 2)  # as few values as make biased and unbiased differ, and no
 
 def blocks() -> list[tuple[str, str]]:
     """The page's Python blocks, each with the output that stands below it."""
-    return re.findall(r"^```python\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", PAGE, re.DOTALL | re.MULTILINE)
+    block = r"^```python\n(.*?)^```\n(?:\n(?:</details>\n\n)?^```text\n(.*?)^```\n)?"
+    return re.findall(block, PAGE, re.DOTALL | re.MULTILINE)
 
 
 def table(name: str) -> dict[str, dict[str, str]]:

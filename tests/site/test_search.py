@@ -190,6 +190,10 @@ def test_what_is_typed_while_the_index_comes_is_kept_and_fetching_can_be_tried_a
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("being fetched")
     page.keyboard.type("<i>")
+    for _ in range(500):  # the request may still be on its way to the route
+        if held:
+            break
+        page.wait_for_timeout(10)
     held[0].continue_()
     expect(page.locator(".bn-search-results a").first).to_be_visible()
     expect(page.locator("dialog input")).to_have_value("<b>SyncBN<i>")

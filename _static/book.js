@@ -34,7 +34,6 @@ for (const button of document.querySelectorAll(".bn-figure > button")) {
   });
 }
 large.addEventListener("close", () => opener.focus());  // not every browser focuses the button that is tapped
-large.addEventListener("keydown", ({ key }) => key === "Escape" && large.close());  // Sphinx takes Escape from the browser
 large.addEventListener("click", ({ target }) => target === large && large.close());  // that is, beside it
 
 // A report of an error names the section that the reader is in: the last whose heading stands in the upper third of the

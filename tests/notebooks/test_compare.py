@@ -9,6 +9,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from bnlib.claim import MIME_TYPE
+from tests.notebooks.test_nbval import change_a_claim, change_a_result, change_html
 from tools import notebooks
 
 TITLE, PRINT, RESULT, FIGURE, CARD = 0, 2, 4, 5, 6
@@ -40,18 +41,6 @@ def test_pixels_may_differ(executed: NotebookNode, good: NotebookNode):
 
 def change_a_digit(nb):
     nb.cells[PRINT].outputs[0].text = "first\nx is 0.126\n"
-
-
-def change_a_result(nb):
-    nb.cells[RESULT].outputs[0].data["text/plain"] = "1.126"
-
-
-def change_html(nb):
-    nb.cells[CARD].outputs[0].data["text/html"] = "<p>effect 0.413</p>"
-
-
-def change_a_claim(nb):
-    nb.cells[CARD].outputs[0].data[MIME_TYPE]["interval"][0] = 0.26
 
 
 def change_a_summary(nb):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from bnlib.data import load
 from bnlib.lab import nets
-from bnlib.lab.nets import Params, Spec, Stats
+from bnlib.lab.layers import State, Stats
+from bnlib.lab.nets import Net, mlp
+from bnlib.running import RunningStats
 
 # With a learning rate of 1: the rate of each replica multiplies the step, since torch.optim has none per replica.
 OPTIMIZERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
@@ -26,14 +28,13 @@ OPTIMIZERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
     "rmsprop": lambda steps: torch.optim.RMSprop(steps, lr=1.0),
     "adam": lambda steps: torch.optim.Adam(steps, lr=1.0),
 }
+# The factor of the learning rate when so much of the training after the warm-up is done, from 0 to 1.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
 REPLICAS = 16  # of one program: with more, their parameters leave the processor's cache
-
-
-class State(NamedTuple):
-    """One network between two updates: parameters with a replica axis of length 1, and running statistics."""
-
-    params: Params
-    stats: Stats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,42 +46,78 @@ class Run:
 
     Attributes
     ----------
-    spec : the network
-    seed : of split, weights, batches and dropout
+    net : the network
+    seed : of split, weights, batches, dropout and noise
+    gain : of the weights at the start, whose standard deviation is gain / sqrt(fan_in)
+    std : where given, their standard deviation in all layers instead
     lr : the learning rate
     optimizer : a name in ``OPTIMIZERS``
     batch : examples in a mini-batch; an epoch's remainder is left out
     steps : updates
-    data : a data set of :func:`bnlib.data.load`
-    hold : whether the weights of each unit in front of a norm are brought back to their first length after each update
-    data_init : whether each layer's scale and bias are first set from the first mini-batch, as ``nets.data_init`` does
-    factors : of the learning rate, for single parameters, such as (("weight0", 0.1), ("bias0", 0.1)); elsewhere 1
+    data, inputs : a data set of :func:`bnlib.data.load`, and how its inputs are prepared there
+    factors : of the learning rate, for parameters whose path ends so, such as (("0.affine.weight", 0.1), ("bias", 0));
+        the first that fits counts; elsewhere 1
+    decay : of the weights, lambda: lambda times the parameter is added to its gradient
+    decoupled : whether lambda times the parameter is instead taken from it at the learning rate, beside what the
+        optimizer does :cite:`loshchilov2019decoupled`; with "adam" this is AdamW
+    decayed : the endings of the paths of the parameters that decay; none are all
+    schedule : a name in ``SCHEDULES``: how the learning rate falls
+    warm_up : so many updates in which the learning rate first rises, in equal steps, to its height
+    clip : where given, the length to which a longer gradient, of all of a network's parameters, is cut
+    device : where it is trained, a name that torch knows
     """
 
-    spec: Spec = field(default_factory=Spec)
+    net: Net = field(default_factory=mlp)
     seed: int = 0
+    gain: float = 1.0
+    std: float | None = None
     lr: float = 0.1
     optimizer: str = "sgd"
     batch: int = 60
     steps: int = 500
     data: str = "digits"
-    hold: bool = False
-    data_init: bool = False
+    inputs: str = "raw"
     factors: tuple[tuple[str, float], ...] = ()
+    decay: float = 0.0
+    decoupled: bool = False
+    decayed: tuple[str, ...] = ("weight",)
+    schedule: str = "constant"
+    warm_up: int = 0
+    clip: float | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Reject what cannot be run."""
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer is {self.optimizer!r}: choose one of {list(OPTIMIZERS)}")
-        if not (math.isfinite(self.lr) and self.lr >= 0):
-            raise ValueError(f"lr is {self.lr}: give a finite number that is not negative")
+        for name, value, known in (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}: choose one of {list(known)}")
+        factors = [(f"the factor of {name!r}", factor) for name, factor in self.factors]
+        std, clip = (0.0 if value is None else value for value in (self.std, self.clip))
+        named = [("gain", self.gain), ("std", std), ("lr", self.lr), ("decay", self.decay), ("clip", clip)]
+        for name, value in (*named, *factors):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}: give a finite number that is not negative")
         if self.batch < 1 or self.steps < 1:
             raise ValueError(f"batch is {self.batch} and steps {self.steps}: both must be at least 1")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}: give a whole number from 0 on")
-        for name, factor in self.factors:
-            if not (math.isfinite(factor) and factor >= 0):
-                raise ValueError(f"the factor of {name!r} is {factor}: give a finite number that is not negative")
+        if self.seed < 0 or not 0 <= self.warm_up <= self.steps:
+            raise ValueError(
+                f"seed is {self.seed} and warm_up {self.warm_up}: give whole numbers from 0 on, and no longer warm-up "
+                f"than the {self.steps} steps"
+            )
+
+    @property
+    def program(self) -> "Run":
+        """All but what the replicas of one program may differ in."""
+        return replace(self, seed=0, lr=0.0, gain=1.0, std=None, decay=0.0)
+
+    def scheduled(self, step: int) -> float:
+        """The factor of the learning rate in an update, counted from 1."""
+        if step <= self.warm_up:
+            return step / self.warm_up
+        return SCHEDULES[self.schedule]((step - 1 - self.warm_up) / max(1, self.steps - self.warm_up))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +134,7 @@ class History:
     failed : the step (counted from 1) whose loss was not finite, or None; from there on nothing is a number but the
         accuracy, which counts as 0
     states : parameters and running statistics after the numbers of updates that were to be kept
+    noted : (times, ...) what the hooks have noted, by name
     """
 
     run: Run
@@ -107,6 +145,7 @@ class History:
     test_accuracy: float
     failed: int | None
     states: Mapping[int, State] = field(repr=False)
+    noted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def steps_to(self, accuracy: float) -> float:
         """The first number of updates after which the validation accuracy was reached; infinite if it never was."""
@@ -126,6 +165,56 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class Hook:
+    """What happens before, in and after the steps of one program; this one does nothing.
+
+    A hook may change ``program.params`` in place where no gradient is followed, and note numbers for each replica.
+    """
+
+    def __init__(self, program: "Program") -> None:
+        """Before the first step."""
+        self.program = program
+
+    def tap(self, path: str, values: Tensor) -> None:
+        """In the forward pass of a step, as :func:`bnlib.lab.nets.forward` taps it."""
+
+    def loss(self) -> "Tensor | float":
+        """In a step, after its forward pass: (replicas,) what is added to each replica's loss."""
+        return 0.0
+
+    def after(self, step: int) -> Mapping[str, Tensor]:
+        """After an update, counted from 1: what is to be noted, the replicas first."""
+        return {}
+
+
+class DataInit(Hook):
+    """The initialization of :func:`bnlib.lab.nets.data_init`, from the first mini-batch."""
+
+    def __init__(self, program: "Program") -> None:
+        super().__init__(program)
+        first = program.runs[0]
+        own = [next(batches(program.examples[0].shape[1], first.batch, seed)) for seed in program.seeds]
+        x, _ = program.rows(torch.stack(own))
+        program.params.update(nets.data_init(program.net, program.params, x))
+
+
+class Hold(Hook):
+    """The weights of each unit in front of a norm are brought back to their first length after each update."""
+
+    def __init__(self, program: "Program") -> None:
+        super().__init__(program)
+        layers = program.net.layers
+        normed = [path for path in program.net.affine if f"{path.rpartition('.')[0]}.norm" in layers]
+        self.lengths = {f"{path}.weight": _lengths(program.params[f"{path}.weight"]) for path in normed}
+
+    def after(self, step: int) -> Mapping[str, Tensor]:
+        """Back to the first length."""
+        with torch.no_grad():
+            for name, length in self.lengths.items():
+                self.program.params[name].mul_(length / _lengths(self.program.params[name]))
+        return {}
+
+
 @one_thread()
 def train(
     runs: Sequence[Run],
@@ -135,12 +224,14 @@ def train(
     keep: Iterable[int] = (),
     dtype: torch.dtype = torch.float32,
     whole: bool = False,
+    exact: bool = False,
+    hooks: Sequence[Callable[["Program"], Hook]] = (),
 ) -> list[History]:
     """Train all runs, and return their histories in the same order.
 
-    Runs that differ in nothing but seed, learning rate and gain are replicas of one program, in which every operation
-    is done for all of them at once; they do not see each other. A progress bar shows on a terminal and in a live
-    notebook. Ctrl-C ends the training and returns what is done: a run that was not reached is left out, and the
+    Runs that differ in nothing but seed, learning rate, gain and decay are replicas of one program, in which every
+    operation is done for all of them at once; they do not see each other. A progress bar shows on a terminal and in a
+    live notebook. Ctrl-C ends the training and returns what is done: a run that was not reached is left out, and the
     histories of those under way are shorter.
 
     Parameters
@@ -151,6 +242,9 @@ def train(
     keep : the numbers of updates after which parameters and running statistics are kept; 0 is the start
     dtype : torch.float32, or torch.float64 where trajectories are compared
     whole : let Ctrl-C raise, in place of returning what is done: for measurements, where a part is worth nothing
+    exact : whether batch norm is evaluated with the statistics of the whole training set as one batch, in place of the
+        running ones
+    hooks : made for each program before its first step, in this order
 
     Raises
     ------
@@ -169,7 +263,7 @@ def train(
         for chunk in chunks:
             program = None
             try:
-                program = _Program([runs[i] for i in chunk], kept, dtype)
+                program = Program([runs[i] for i in chunk], kept, dtype, exact, hooks)
                 program.train(every, until, bar)
                 histories.update(zip(chunk, program.histories(), strict=True))
             except KeyboardInterrupt:
@@ -194,73 +288,101 @@ def _programs(runs: Sequence[Run]) -> Iterator[list[int]]:
     """The indices of the runs that are replicas of one program, at most ``REPLICAS`` at a time."""
     alike: dict[Run, list[int]] = {}
     for i, run in enumerate(runs):
-        alike.setdefault(replace(run, seed=0, lr=0.0, spec=run.spec.program), []).append(i)
+        alike.setdefault(run.program, []).append(i)
     for indices in alike.values():
         for start in range(0, len(indices), REPLICAS):
             yield indices[start : start + REPLICAS]
 
 
-class _Program:
-    """Replicas under way: everything has the replicas as its first axis."""
+class Program:
+    """Replicas under way: everything has the replicas as its first axis.
 
-    def __init__(self, runs: list[Run], keep: set[int], dtype: torch.dtype) -> None:
-        first, seeds = runs[0], sorted({run.seed for run in runs})
-        self.runs, self.keep, self.spec, self.dtype = runs, keep, first.spec, dtype
-        self.params = nets.start([run.spec for run in runs], [run.seed for run in runs], dtype)
-        self.stats = nets.start_stats(self.spec, self.params)
-        self.lr = torch.tensor([run.lr for run in runs], dtype=dtype)
+    Attributes
+    ----------
+    runs, net, seeds : the replicas' runs, their network, and the different seeds among them
+    params, stats : as they are now
+    moments : of the last mini-batch, by path
+    examples : x (seeds, N, *inputs) and y (seeds, N, ...) of the training set
+    """
 
-        splits = [load(first.data, seed) for seed in seeds]
+    def __init__(
+        self,
+        runs: list[Run],
+        keep: set[int] = frozenset(),  # type: ignore[assignment]
+        dtype: torch.dtype = torch.float32,
+        exact: bool = False,
+        hooks: Sequence[Callable[["Program"], Hook]] = (),
+    ) -> None:
+        first, self.seeds = runs[0], sorted({run.seed for run in runs})
+        self.runs, self.keep, self.net, self.dtype, self.judged_exactly = runs, keep, first.net, dtype, exact
+        own = [run.seed for run in runs]
+        self.params, stats = nets.start(first.net, own, [run.gain for run in runs], [run.std for run in runs], dtype)
+        device = torch.device(first.device)
+        self.params = {name: value.to(device) for name, value in self.params.items()}
+        self.stats = {path: replace(s, mean=s.mean.to(device), var=s.var.to(device)) for path, s in stats.items()}
+        self._load(first, device)
+        n = self.examples[0].shape[1]
+        self.moments: dict[str, Any] = {}
+        self.generators = [torch.Generator().manual_seed(seed) for seed in own]
+        self.batches = [batches(n, first.batch, seed) for seed in self.seeds]
+        self.hooks = [make(self) for make in hooks]
+        names = nets.learned(first.net, self.params)
+        self.learned = {name: self.params[name].requires_grad_() for name in names}
+        if unknown := [name for name, _ in first.factors if not any(ends(path, name) for path in names)]:
+            raise ValueError(
+                f"factors names {unknown}, but what is learned are {names}: choose of those, or their ends"
+            )
+        lr, decay = (
+            torch.tensor([getattr(run, of) for run in runs], dtype=dtype, device=device) for of in ("lr", "decay")
+        )
+        self.rates, self.decays = [], []
+        for name, value in self.learned.items():
+            factor = next((factor for end, factor in first.factors if ends(name, end)), 1.0)
+            decays = not first.decayed or any(ends(name, end) for end in first.decayed)
+            shape = -1, *[1] * (value.ndim - 1)
+            self.rates.append((lr * factor).reshape(shape))
+            self.decays.append(decay.reshape(shape) if decays and bool(decay.any()) else None)
+        self.deltas = [torch.zeros_like(value) for value in self.learned.values()]
+        self.optimizer = OPTIMIZERS[first.optimizer](self.deltas)
+
+        self.losses: list[Tensor] = []
+        self.evaluated: list[tuple[int, Tensor, Tensor]] = []  # after which update, loss, accuracy
+        self.failed = torch.zeros(len(runs), dtype=torch.long, device=device)  # the step, or 0
+        self.states: dict[int, State] = {}
+        self.noted: dict[str, list[Tensor]] = {}
+
+    def _load(self, first: Run, device: torch.device) -> None:
+        """The examples of every split."""
+        splits = [load(first.data, seed) for seed in self.seeds]
         if first.batch > (n := len(splits[0].x_train)):
             raise ValueError(
                 f"batch is {first.batch}, but {first.data!r} has {n} examples to train: choose at most {n}"
             )
         shape, labels = splits[0].x_train.shape[1:], int(splits[0].y_train.max()) + 1
-        if math.prod(self.spec.inputs) != math.prod(shape) or self.spec.classes < labels:
+        if math.prod(self.net.inputs) != math.prod(shape) or self.net.outputs[-1] < labels:
             raise ValueError(
-                f"inputs are {self.spec.inputs} and classes {self.spec.classes}, but an example of {first.data!r} has "
-                f"shape {shape} and one of {labels} classes: choose inputs of that size and at least so many classes"
+                f"inputs are {self.net.inputs} and classes {self.net.outputs[-1]}, but an example of {first.data!r} "
+                f"has shape {shape} and one of {labels} classes: choose inputs of that size, and so many classes"
             )
-        self.who = torch.tensor([seeds.index(run.seed) for run in runs])  # the split of each replica
-        x_train, y_train, x_val, y_val, x_test, y_test = (
-            torch.as_tensor(np.stack(parts)) for parts in zip(*splits, strict=True)
-        )
+        self.who = torch.tensor([self.seeds.index(run.seed) for run in self.runs], device=device)  # each one's split
+        arrays = [torch.as_tensor(np.stack(parts)).to(device) for parts in zip(*splits, strict=True)]
         x_train, x_val, x_test = (
-            x.to(dtype).reshape(*x.shape[:2], *self.spec.inputs) for x in (x_train, x_val, x_test)
+            (x.to(self.dtype) if x.is_floating_point() else x).reshape(*x.shape[:2], *self.net.inputs)
+            for x in arrays[::2]
         )
+        y_train, y_val, y_test = arrays[1::2]
         self.examples = x_train, y_train
         self.val, self.test = (x_val[self.who], y_val[self.who]), (x_test[self.who], y_test[self.who])
-        if first.data_init:
-            rows = torch.stack([next(batches(n, first.batch, seed)) for seed in seeds])
-            self.params = nets.data_init(self.spec, self.params, self._rows(rows)[0])
-        self.learned = {name: self.params[name].requires_grad_() for name in nets.learned(self.spec, self.params)}
-        factors = dict(first.factors)
-        if unknown := sorted(factors.keys() - self.learned.keys()):
-            raise ValueError(
-                f"factors names {unknown}, but what is learned are {sorted(self.learned)}: choose of those"
-            )
-        self.rates = [self.lr * factors.get(name, 1.0) for name in self.learned]
-        self.deltas = [torch.zeros_like(value) for value in self.learned.values()]
-        self.optimizer = OPTIMIZERS[first.optimizer](self.deltas)
-        self.rows = [batches(n, first.batch, seed) for seed in seeds]
-        self.generators = [torch.Generator().manual_seed(run.seed) for run in runs]
-
-        held = [f"weight{i}" for i in self.spec.normed] if first.hold else []
-        self.lengths = {name: _lengths(self.params[name]) for name in held}
-
-        self.losses: list[Tensor] = []
-        self.evaluated: list[tuple[int, Tensor, Tensor]] = []  # after which update, loss, accuracy
-        self.failed = torch.zeros(len(runs), dtype=torch.long)  # the step, or 0
-        self.states: dict[int, tuple[Params, Stats]] = {}
 
     def train(self, every: int, until: float | None, bar: tqdm) -> None:
-        steps, reached = self.runs[0].steps, torch.zeros(len(self.runs), dtype=torch.bool)
+        """All steps, or until all replicas are there."""
+        steps, reached = self.runs[0].steps, torch.zeros_like(self.failed, dtype=torch.bool)
         self._keep(0)
         for step in range(1, steps + 1):
             self._step(step)
             self._keep(step)
             if step % every == 0 or step == steps:
-                loss, accuracy = self._evaluate(*self.val)
+                loss, accuracy = self.evaluate(*self.val)
                 self.evaluated.append((step, loss, accuracy))
                 reached |= accuracy >= (math.inf if until is None else until)
                 if bool((reached | (self.failed > 0)).all()):
@@ -269,16 +391,18 @@ class _Program:
             bar.update(len(self.runs))
 
     def histories(self) -> list[History]:
+        """Of each replica, so far."""
         if not self.losses:
             return []
-        losses = torch.stack(self.losses).double().numpy()
+        losses = torch.stack(self.losses).double().numpy(force=True)
         empty = np.empty((0, len(self.runs)))
         at = np.array([step for step, _, _ in self.evaluated], dtype=int)
         val_loss, val_accuracy = (
-            torch.stack(values).double().numpy() if values else empty
+            torch.stack(values).double().numpy(force=True) if values else empty
             for values in ([loss for _, loss, _ in self.evaluated], [right for _, _, right in self.evaluated])
         )
-        _, test_accuracy = self._evaluate(*self.test)
+        _, test_accuracy = self.evaluate(*self.test)
+        noted = {name: torch.stack(values, 1).numpy(force=True) for name, values in self.noted.items()}
         return [
             History(
                 run,
@@ -289,54 +413,109 @@ class _Program:
                 float(test_accuracy[r]),
                 int(self.failed[r]) or None,
                 {step: self._of(r, *state) for step, state in self.states.items()},
+                {name: values[r] for name, values in noted.items()},
             )
             for r, run in enumerate(self.runs)
         ]
 
     def _step(self, step: int) -> None:
-        x, y = self._rows(torch.stack([next(batches) for batches in self.rows]))
-        masks = nets.masks(self.spec, x.shape[1], self.generators, self.dtype)
-        logits, moments = nets.forward(self.spec, self.params, x, masks=masks)
+        first = self.runs[0]
+        x, y = self.rows(torch.stack([next(batches) for batches in self.batches]))
+        logits, self.moments = nets.forward(
+            self.net,
+            self.params,
+            x,
+            running=self.stats,
+            generators=self.generators,
+            tap=self._tap if self.hooks else None,
+        )
         loss = _cross_entropy(logits, y)
         # The replicas' losses are summed, and each depends on its own parameters alone.
-        grads = torch.autograd.grad(loss.sum(), list(self.learned.values()))
-        for delta, grad in zip(self.deltas, grads, strict=True):
-            delta.grad = grad
-        self.optimizer.step()  # each delta was 0, and is now the update for a learning rate of 1
+        whole = loss
+        for hook in self.hooks:
+            whole = whole + hook.loss()
+        grads = list(torch.autograd.grad(whole.sum(), list(self.learned.values())))
+        if first.clip is not None:
+            clip(grads, first.clip)
         with torch.no_grad():
-            for value, delta, rate in zip(self.learned.values(), self.deltas, self.rates, strict=True):
-                value.addcmul_(delta, rate.reshape(-1, *[1] * (value.ndim - 1)))
+            for delta, grad, value, decay in zip(self.deltas, grads, self.learned.values(), self.decays, strict=True):
+                delta.grad = grad if decay is None or first.decoupled else grad + decay * value
+            self.optimizer.step()  # each delta was 0, and is now the update for a learning rate of 1
+            factor = first.scheduled(step)
+            for value, delta, rate, decay in zip(
+                self.learned.values(), self.deltas, self.rates, self.decays, strict=True
+            ):
+                if decay is not None and first.decoupled:
+                    delta.addcmul_(value, decay, value=-1)
+                value.addcmul_(delta, rate, value=factor)
                 delta.zero_()
-            for name, length in self.lengths.items():
-                self.params[name].mul_(length / _lengths(self.params[name]))
-        self.stats = {i: stats.update(moments[i]) for i, stats in self.stats.items()}
+        self.stats = {path: stats.update(self.moments[path]) for path, stats in self.stats.items()}
         loss = loss.detach()
         self.failed[(self.failed == 0) & ~loss.isfinite()] = step
         self.losses.append(torch.where(self.failed > 0, math.nan, loss))
+        for hook in self.hooks:
+            for name, values in hook.after(step).items():
+                self.noted.setdefault(name, []).append(values)
 
-    def _rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The mini-batch (replicas, batch) of each replica, from the rows (seeds, batch) of each seed."""
-        x, y = (a[self.who[:, None], rows[self.who]] for a in self.examples)
+    def _tap(self, path: str, values: Tensor) -> None:
+        for hook in self.hooks:
+            hook.tap(path, values)
+
+    def rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The mini-batch (replicas, batch, ...) of each replica, from the rows (seeds, batch) of each seed."""
+        x, y = (a[self.who[:, None], rows.to(self.who.device)[self.who]] for a in self.examples)
+        return x, y
+
+    def training_set(self) -> tuple[Tensor, Tensor]:
+        """X (replicas, N, *inputs) and y (replicas, N, ...): the training set of each replica."""
+        x, y = (a[self.who] for a in self.examples)
         return x, y
 
     @torch.no_grad()
-    def _evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        logits, _ = nets.forward(self.spec, self.params, x, self.stats)
-        loss, right = _cross_entropy(logits, y), (logits.argmax(-1) == y).double().mean(1)
+    def exact(self) -> Stats:
+        """The statistics of the whole training set, as one batch: each layer is fed by layers below that use theirs."""
+        _, moments = nets.forward(self.net, self.params, self.training_set()[0])
+        return {path: RunningStats(m.mean, m.var) for path, m in moments.items()}
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor, stats: Stats | None = None) -> tuple[Tensor, Tensor]:
+        """(replicas,) loss and accuracy; of a replica that is no longer finite nan and 0.
+
+        Parameters
+        ----------
+        x, y : (replicas, N, ...)
+        stats : of batch norm, in place of those that the training uses for it
+        """
+        stats = stats if stats is not None else self.exact() if self.judged_exactly else self.stats
+        logits, _ = nets.forward(self.net, self.params, x, stats)
+        loss, right = _cross_entropy(logits, y), (logits.argmax(-1) == y).double().flatten(1).mean(1)
         lost = (self.failed > 0) | ~loss.isfinite()
         return torch.where(lost, math.nan, loss), torch.where(lost, 0.0, right)
 
     def _keep(self, step: int) -> None:
         if step in self.keep:
-            self.states[step] = {name: value.detach().clone() for name, value in self.params.items()}, self.stats
+            self.states[step] = State({name: value.detach().clone() for name, value in self.params.items()}, self.stats)
 
-    def _of(self, r: int, params: Params, stats: Stats) -> State:
+    def _of(self, r: int, params: dict[str, Tensor], stats: Stats) -> State:
         n = len(self.runs)
         own = {
-            i: replace(s, mean=s.mean.reshape(n, -1)[r].clone(), var=s.var.reshape(n, -1)[r].clone())
-            for i, s in stats.items()
+            path: replace(s, mean=s.mean.reshape(n, -1)[r].clone(), var=s.var.reshape(n, -1)[r].clone())
+            for path, s in stats.items()
         }
         return State({name: value[r : r + 1].clone() for name, value in params.items()}, own)
+
+
+def ends(path: str, end: str) -> bool:
+    """Whether a path ends with these names."""
+    return path == end or path.endswith(f".{end}")
+
+
+def clip(grads: list[Tensor], length: float) -> None:
+    """Cut the gradient of each replica, over all its parameters, to this length where it is longer; in place."""
+    squares = torch.stack([grad.square().flatten(1).sum(1) for grad in grads]).sum(0)
+    factor = (length / squares.sqrt()).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(torch.where(squares > 0, factor, 1.0).reshape(-1, *[1] * (grad.ndim - 1)))
 
 
 @torch.no_grad()
@@ -346,8 +525,8 @@ def _lengths(weight: Tensor) -> Tensor:
 
 
 def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """The mean over the examples of each replica: logits (replicas, N, classes), y (replicas, N)."""
-    return cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(1)
+    """The mean over the examples of each replica: logits (replicas, N, ..., classes), y (replicas, N, ...)."""
+    return cross_entropy(logits.movedim(-1, 1), y, reduction="none").flatten(1).mean(1)
 
 
 def batches(n: int, batch: int, seed: int) -> Iterator[Tensor]:

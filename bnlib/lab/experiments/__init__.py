@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnlib.lab.nets import Spec
+from bnlib.lab.nets import Net, convnet, mlp
 from bnlib.lab.records import Labels, Settings, Values
-from bnlib.lab.train import Run, train
+from bnlib.lab.train import Hold, Run, train
 
 Cases = Iterator[tuple[Labels, Settings]]  # of each case its labels, and what its run is called with
 
@@ -28,23 +28,24 @@ def moments(z: Tensor) -> tuple[Tensor, Tensor]:
     return z.mean(-2, keepdim=True), z.var(-2, correction=0, keepdim=True)
 
 
-def spec_of(fields: Settings, **more: Any) -> Spec:
-    """The network of a case: fields of :class:`bnlib.lab.nets.Spec` as JSON has them, where lists stand for tuples.
+def net_of(fields: Settings) -> tuple[Net, dict[str, Any]]:
+    """The network of a case, and the scale of its weights: fields as JSON has them.
 
     Parameters
     ----------
-    fields : by name, such as {"widths": [100, 100], "norm": "batch"}; what is missing has Spec's default
-    more : further fields, which replace those of the same name
+    fields : what :func:`bnlib.lab.nets.mlp` takes, or with a kernel :func:`~bnlib.lab.nets.convnet`, by name, such as
+        {"widths": [100, 100], "norm": "batch"}; and the gain and std of :class:`bnlib.lab.train.Run`
 
     Raises
     ------
     TypeError
-        If Spec has no field of a name.
+        If there is no field of a name.
     ValueError
         If the fields make no network.
     """
-    own: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in {**fields, **more}.items()}
-    return Spec(**own)
+    own = dict(fields)
+    scale = {name: own.pop(name) for name in ("gain", "std") if name in own}
+    return (convnet if "kernel" in own else mlp)(**own), scale
 
 
 def trained(
@@ -64,9 +65,10 @@ def trained(
 
     Parameters
     ----------
-    spec : fields of :class:`bnlib.lab.nets.Spec` that all replicas share
+    spec : what all replicas share, as :func:`net_of` takes it
     runs : of each replica its seed and lr, and its gain where that is not the spec's
-    steps, optimizer, batch, data, hold : as in :class:`bnlib.lab.train.Run`
+    steps, optimizer, batch, data : as in :class:`bnlib.lab.train.Run`
+    hold : whether :class:`bnlib.lab.train.Hold` keeps the weights' lengths
     every : evaluate after each so many updates; None is at the end alone
     until : the validation accuracy that is to be reached, after which the training of all replicas stops
     dtype : "float32" or "float64"
@@ -76,21 +78,19 @@ def trained(
     values : lists with a number for each replica: "val" and "test", the accuracy at the end; "start" and "end", the
         mean loss of the first and the last ten mini-batches; "steps_to", the updates until ``until`` was reached
     """
+    net, scale = net_of(spec)
     replicas = [
-        Run(
-            spec=spec_of(spec, **{"gain": run["gain"]} if "gain" in run else {}),
-            seed=run["seed"],
-            lr=run["lr"],
-            optimizer=optimizer,
-            batch=batch,
-            data=data,
-            steps=steps,
-            hold=hold,
-        )
-        for run in runs
+        Run(net=net, optimizer=optimizer, batch=batch, data=data, steps=steps, **{**scale, **run}) for run in runs
     ]
     # On Ctrl-C the case is not done: half of it must not be kept as if it were.
-    histories = train(replicas, every=every or steps, until=until, dtype=getattr(torch, dtype), whole=True)
+    histories = train(
+        replicas,
+        every=every or steps,
+        until=until,
+        dtype=getattr(torch, dtype),
+        whole=True,
+        hooks=[Hold] if hold else [],
+    )
     values: Values = {
         "val": [h.val_accuracy[-1] for h in histories],
         "test": [h.test_accuracy for h in histories],

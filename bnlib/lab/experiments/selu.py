@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from bnlib.data import load
-from bnlib.lab import nets
-from bnlib.lab.experiments import Cases, by_rate, half_decades, spec_of
-from bnlib.lab.nets import Params, Spec, Stats
+from bnlib.lab.experiments import Cases, by_rate, half_decades, net_of
+from bnlib.lab.layers import State
+from bnlib.lab.nets import Net, seen
 from bnlib.lab.records import Experiment, Settings, Values
 from bnlib.lab.train import Run, train
 from bnlib.selu import alpha_dropout, selu
@@ -157,7 +157,7 @@ def ended(*, spec: Settings, lrs: list[float], seeds: int, steps: int, batch: in
 
     Parameters
     ----------
-    spec : fields of :class:`bnlib.lab.nets.Spec`, and "raw" for digits that are not centred
+    spec : as :func:`bnlib.lab.experiments.net_of` takes it, and "raw" for digits that are not centred
     lrs : learning rates
     seeds, steps, batch, dtype : as in :class:`bnlib.lab.train.Run`
 
@@ -168,32 +168,25 @@ def ended(*, spec: Settings, lrs: list[float], seeds: int, steps: int, batch: in
         above the first layer "omega", the root mean square of the sum of their weights, and "tau", the mean of the sum
         of their weights' squares
     """
-    own = spec_of({name: value for name, value in spec.items() if name != "raw"})
+    net, scale = net_of({name: value for name, value in spec.items() if name != "raw"})
     data, kind = "digits" if spec.get("raw") else "centred digits", getattr(torch, dtype)
     runs = [
-        Run(spec=own, seed=seed, lr=lr, batch=batch, steps=steps, data=data) for lr, seed in product(lrs, range(seeds))
+        Run(net=net, seed=seed, lr=lr, batch=batch, steps=steps, data=data, **scale)
+        for lr, seed in product(lrs, range(seeds))
     ]
     histories = train(runs, every=steps, keep=[steps], dtype=kind, whole=True)
     values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
     found = [
-        _summed_up(own, *h.states[steps], torch.as_tensor(load(data, h.run.seed).x_val, dtype=kind)) for h in histories
+        _summed_up(net, h.states[steps], torch.as_tensor(load(data, h.run.seed).x_val, dtype=kind)) for h in histories
     ]
     values |= {name: [one[name] for one in found] for name in found[0]}
     return {name: by_rate(numbers, lrs) for name, numbers in values.items()}
 
 
-@torch.no_grad()
-def _summed_up(spec: Spec, params: Params, stats: Stats, x: Tensor) -> dict[str, float]:
+def _summed_up(net: Net, state: State, x: Tensor) -> dict[str, float]:
     """Of one network mean and std of the last hidden layer, omega and tau."""
-    seen: dict[int, Tensor] = {}
-
-    def tap(place: str, layer: int, value: Tensor) -> None:
-        if place == "a":
-            seen[layer] = value
-
-    nets.forward(spec, params, x[None], stats, tap=tap)
-    last = seen[len(spec.widths) - 1].double()
-    hidden = torch.cat([params[f"weight{i}"][0] for i in range(1, len(spec.widths))]).double()  # (units, inputs)
+    last = seen(net, state, x[None], exact=False)[net.chains[-2]].double()
+    hidden = torch.cat([state.params[f"{path}.weight"][0] for path in net.affine[1:-1]]).double()  # (units, inputs)
     values = {
         "mean": last.mean(),
         "std": last.std(),

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bnlib.data import load
-from bnlib.lab.experiments import Cases, half_decades, spec_of
-from bnlib.lab.nets import forward
+from bnlib.lab.experiments import Cases, half_decades, net_of
+from bnlib.lab.layers import State
+from bnlib.lab.nets import seen
 from bnlib.lab.records import Experiment, Settings, Values
-from bnlib.lab.train import History, Run, State, train
+from bnlib.lab.train import History, Run, train
 
 SATURATED = 4.0  # beyond it in either direction a sigmoid's slope is below two hundredths
 
@@ -46,10 +46,7 @@ def ended(*, spec: Settings, seeds: int, lr: float, steps: int, data: str, dtype
         "val": [h.val_accuracy[-1] for h in histories],
         "test": [h.test_accuracy for h in histories],
         "saturated": [
-            np.mean(
-                [(abs(a) > SATURATED).mean() for (place, _), a in _seen(h, h.states[steps]).items() if place == "pre"]
-            )
-            for h in histories
+            np.mean([(abs(a) > SATURATED).mean() for a in _seen(h, h.states[steps])["pre"]]) for h in histories
         ],
     }
 
@@ -76,17 +73,17 @@ def drifted(*, spec: Settings, seeds: int, lr: float, steps: int, each: int, dat
 
     Returns
     -------
-    values : lists with a number for each seed: "val" and "test", the accuracy at the end; for each place of
-        :func:`bnlib.lab.nets.forward` ("z", with batch norm also "xhat" and "pre") "raw z" and "scaled z", the
-        drift over ``each`` updates, mean over units and time
+    values : lists with a number for each seed: "val" and "test", the accuracy at the end; for each place ("z", the
+        output of the affine map, with batch norm also "xhat", what it has normalized, and "pre", what is behind gamma
+        and beta) "raw z" and "scaled z", the drift over ``each`` updates, mean over units and time
     """
     values: Values = {}
     for history in _trained(spec, seeds, lr, steps, each, data, dtype):
-        last, snapshots = len(history.run.spec.widths) - 1, []
+        snapshots = []
         for state in history.states.values():  # by step
-            seen = _seen(history, state)
-            places = ("z", "xhat", "pre") if ("xhat", last) in seen else ("z",)
-            snapshots.append({place: np.sort(seen[place, last], axis=-1) for place in places})
+            found = _seen(history, state)
+            places = ("z", "xhat", "pre") if found["xhat"] else ("z",)
+            snapshots.append({place: np.sort(found[place][-1], axis=-1) for place in places})
         found = {"val": history.val_accuracy[-1], "test": history.test_accuracy}
         for place in snapshots[0]:
             steps_of = [distances(a[place], b[place]) for a, b in pairwise(snapshots)]
@@ -109,22 +106,22 @@ def distances(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 def _trained(spec: Settings, seeds: int, lr: float, steps: int, each: int, data: str, dtype: str) -> list[History]:
     """Runs of seeds 0, 1, ..., evaluated and kept after each so many updates."""
-    runs = [Run(spec=spec_of(spec), seed=seed, lr=lr, steps=steps, data=data) for seed in range(seeds)]
+    net, scale = net_of(spec)
+    runs = [Run(net=net, seed=seed, lr=lr, steps=steps, data=data, **scale) for seed in range(seeds)]
     return train(runs, every=each, keep=range(0, steps + 1, each), dtype=getattr(torch, dtype), whole=True)
 
 
-@torch.no_grad()
-def _seen(history: History, state: State) -> dict[tuple[str, int], np.ndarray]:
-    """What every layer holds for all training images as one batch: arrays (units, N) by place and layer."""
-    seen: dict[tuple[str, int], np.ndarray] = {}
-
-    def tap(place: str, layer: int, value: Tensor) -> None:
-        if layer < len(history.run.spec.widths):
-            seen[place, layer] = value[0].double().numpy()
-
+def _seen(history: History, state: State) -> dict[str, list[np.ndarray]]:
+    """What the hidden layers hold for all training images as one batch: by place, for each layer (units, N)."""
     x = torch.as_tensor(load(history.run.data, history.run.seed).x_train)[None]
-    forward(history.run.spec, {name: p.double() for name, p in state.params.items()}, x, tap=tap)
-    return seen
+    params = {name: p.double() for name, p in state.params.items()}
+    found = {path: values[0].numpy() for path, values in seen(history.run.net, State(params, {}), x).items()}
+    layers = history.run.net.chains[:-1]
+    return {
+        "z": [found[f"{layer}.affine"] for layer in layers],
+        "xhat": [found[f"{layer}.norm.xhat"] for layer in layers if f"{layer}.norm.xhat" in found],
+        "pre": [found.get(f"{layer}.norm", found[f"{layer}.affine"]) for layer in layers],
+    }
 
 
 EXPERIMENTS = [

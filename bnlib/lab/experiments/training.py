@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bnlib.lab.experiments import Cases, half_decades, spec_of, trained
+from bnlib.lab.experiments import Cases, half_decades, net_of, trained
 from bnlib.lab.records import Experiment, Settings, Values
 from bnlib.lab.train import Run, train
 
@@ -160,9 +160,9 @@ def _slowed(seeds: int, steps: int, activations: list[str], lrs: list[float], sl
     hidden = range(3)
     parts = {
         "nothing": [],
-        "hidden layers": [f"{name}{i}" for name in ("weight", "bias") for i in hidden],
-        "gamma and beta": [f"{name}{i}" for name in ("gamma", "beta") for i in hidden],
-        "output layer": ["weight3", "bias3"],
+        "hidden layers": [f"{i}.affine.{name}" for name in ("weight", "bias") for i in hidden],
+        "gamma and beta": ["gamma", "beta"],
+        "output layer": ["3.affine.weight", "3.affine.bias"],
     }
     for activation, lr, (slowed, names) in product(activations, lrs, parts.items()):
         yield {"activation": activation, "lr": lr, "slowed": slowed}, {
@@ -176,7 +176,8 @@ def _reaching(
 ) -> Values:
     """Train with factors; "val", the accuracy at the end, and "failed", the step whose loss was not finite, or 0."""
     own = tuple((name, factor) for name, factor in factors)
-    replicas = [Run(spec=spec_of(spec), steps=steps, data=data, factors=own, **run) for run in runs]
+    net, scale = net_of(spec)
+    replicas = [Run(net=net, steps=steps, data=data, factors=own, **scale, **run) for run in runs]
     histories = train(replicas, every=steps, dtype=getattr(torch, dtype), whole=True)
     return {"val": [h.val_accuracy[-1] for h in histories], "failed": [h.failed or 0 for h in histories]}
 

@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bnlib.data import load
-from bnlib.lab import nets
-from bnlib.lab.experiments import Cases, by_rate, half_decades, spec_of
-from bnlib.lab.nets import Params, Spec
+from bnlib.lab.experiments import Cases, by_rate, half_decades, net_of
+from bnlib.lab.layers import State
+from bnlib.lab.nets import Net, seen
 from bnlib.lab.records import Experiment, Settings, Values
-from bnlib.lab.train import Run, train
+from bnlib.lab.train import DataInit, Run, train
 
 HE = 1.41
 
@@ -129,7 +128,7 @@ def ended(
 
     Parameters
     ----------
-    spec : fields of :class:`bnlib.lab.nets.Spec`
+    spec : as :func:`bnlib.lab.experiments.net_of` takes it
     lrs : learning rates
     seeds, steps, batch, dtype : as in :class:`bnlib.lab.train.Run`
     init : whether the weights are initialized from the first mini-batch
@@ -144,31 +143,28 @@ def ended(
         root mean square over units
     """
     data, kind = "centred digits" if centred else "digits", getattr(torch, dtype)
+    net, scale = net_of(spec)
     runs = [
-        Run(spec=spec_of(spec), seed=seed, lr=lr, batch=batch, steps=steps, data=data, data_init=init)
+        Run(net=net, seed=seed, lr=lr, batch=batch, steps=steps, data=data, **scale)
         for lr, seed in product(lrs, range(seeds))
     ]
     keep = {"start": 0, "end": steps} if watched else {}
-    histories = train(runs, every=steps, keep=keep.values(), dtype=kind, whole=True)
+    hooks = [DataInit] if init else []
+    histories = train(runs, every=steps, keep=keep.values(), dtype=kind, whole=True, hooks=hooks)
     values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
     for when, step in keep.items():
-        found = [_watch(h.run.spec, h.states[step].params, load(data, h.run.seed).x_train) for h in histories]
+        found = [_watch(net, h.states[step], load(data, h.run.seed).x_train) for h in histories]
         values |= {f"std {when}": [std for std, _ in found], f"mean {when}": [mean for _, mean in found]}
     return {name: by_rate(numbers, lrs) for name, numbers in values.items()}
 
 
-@torch.no_grad()
-def _watch(spec: Spec, params: Params, x: np.ndarray) -> tuple[list[float], list[float]]:
+def _watch(net: Net, state: State, x: np.ndarray) -> tuple[list[float], list[float]]:
     """Standard deviation and mean of z over x in each hidden layer of one network."""
-    stds, means = [], []
-
-    def tap(place: str, layer: int, z: Tensor) -> None:
-        if place == "z" and layer < len(spec.widths):
-            stds.append(z.std(2, correction=0).mean().item())  # z is (1, units, N)
-            means.append(z.mean(2).square().mean().sqrt().item())
-
-    nets.forward(spec, params, torch.as_tensor(x, dtype=params["weight0"].dtype)[None], tap=tap)
-    return stds, means
+    dtype = next(iter(state.params.values())).dtype
+    found = seen(net, state, torch.as_tensor(x, dtype=dtype)[None])
+    hidden = [found[path] for path in net.affine[:-1]]  # each (1, units, N)
+    stds = [z.std(2, correction=0).mean().item() for z in hidden]
+    return stds, [z.mean(2).square().mean().sqrt().item() for z in hidden]
 
 
 GAINS = [0.5, HE, 4.0]

@@ -45,6 +45,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "normprop": normalized_relu,
     "selu": functional.selu,
     "identity": lambda z: z,
+    "sigmoid - 1/2": lambda z: torch.sigmoid(z) - 0.5,
+    "tanh + 1": lambda z: torch.tanh(z) + 1,
 }
 WEIGHTS = ("plain", "normed", "standardized")
 POOLS = ("mean", "last", "flat")

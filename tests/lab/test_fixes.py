@@ -7,8 +7,9 @@ from torch.nn.functional import cross_entropy
 
 from bnlib.data import load
 from bnlib.lab.bridge import normalized
-from bnlib.lab.experiments import fixes
-from bnlib.lab.nets import Spec
+from bnlib.lab.experiments import by_layer, fixes
+from bnlib.lab.layers import ACTIVATIONS, Draw, Flow, Norm, Signal, State
+from bnlib.lab.nets import mlp, seen, start
 from bnlib.lab.train import Run, batches, train
 from bnlib.norms import batch_layout
 
@@ -34,7 +35,7 @@ def test_the_whole_gradient_is_that_of_batch_norm(z, dy):
     torch.testing.assert_close(torch.autograd.grad(mine, z, dy), torch.autograd.grad(y, z, dy))
 
 
-@pytest.mark.parametrize("cut", [["mean"], ["variance"], ["mean", "variance"]])
+@pytest.mark.parametrize("cut", [("mean",), ("variance",), ("mean", "variance")])
 def test_a_cut_leaves_the_other_paths(z, dy, cut):
     (dz,) = torch.autograd.grad(fixes.standardized(z, cut), z, dy)
     rstd = (z.var(0, correction=0) + fixes.EPS) ** -0.5
@@ -47,23 +48,41 @@ def test_a_cut_leaves_the_other_paths(z, dy, cut):
     torch.testing.assert_close(dz, (rstd * expected).detach())
 
 
-def test_averages_start_with_the_first_batch_and_move_by_momentum(z, dy):
-    averages = fixes.Averages(0.3)
-    torch.testing.assert_close(averages(1, z), fixes.standardized(z))
-    other = z.detach() * 2 - 1
+def passed(norm: Norm, z: torch.Tensor, running=None):
+    """Through a norm of one replica with gamma 2 and beta 3: y (N, units), and the moments."""
+    params = {"norm.gamma": torch.full((1, 4), 2.0).double(), "norm.beta": torch.full((1, 4), 3.0).double()}
+    flow = Flow(params, 1, running={} if running is None else {"norm": running})
+    y = norm(Signal(z.T[None], (4,)), "norm", flow).values[0].T
+    return y, flow.moments["norm"]
+
+
+@pytest.mark.parametrize("cut", [(), ("mean",), ("variance",), ("mean", "variance")])
+def test_a_cut_layer_is_the_cut_function_with_gamma_and_beta(z, dy, cut):
+    y, moments = passed(fixes.Cut("batch", cut=cut), z)
+    torch.testing.assert_close(y, 2 * fixes.standardized(z, cut) + 3)
+    torch.testing.assert_close(
+        torch.autograd.grad(y, z, dy), torch.autograd.grad(2 * fixes.standardized(z, cut) + 3, z, dy)
+    )
+    torch.testing.assert_close(moments.mean, z.mean(0).detach())
+    torch.testing.assert_close(moments.var, z.var(0, correction=0).detach())
+
+
+def test_averages_start_with_the_first_batch_and_move_by_their_weight(z, dy):
+    norm = fixes.Averaged("batch", weight=0.3)
+    draw = Draw([torch.Generator()], [1.0], [None])
+    running = norm.start((4,), draw).stats[""]
+    y, moments = passed(norm, z, running)
+    torch.testing.assert_close(y, 2 * fixes.standardized(z) + 3)
+    running, other = running.update(moments), z.detach() * 2 - 1
+    torch.testing.assert_close(running.mean, z.mean(0).detach())
     mean = 0.7 * z.mean(0) + 0.3 * other.mean(0)
     var = 0.7 * z.var(0, correction=0) + 0.3 * other.var(0, correction=0)
     other.requires_grad_()
-    y = averages(1, other)
-    torch.testing.assert_close(y, (other - mean) / (var + fixes.EPS).sqrt())
+    y, moments = passed(norm, other, running)
+    torch.testing.assert_close(y, 2 * (other - mean) / (var + fixes.EPS).sqrt() + 3)
+    torch.testing.assert_close(running.update(moments).var, var.detach())
     (dz,) = torch.autograd.grad(y, other, dy)
-    torch.testing.assert_close(dz, (dy / (var + fixes.EPS).sqrt()).detach())
-
-
-def test_averages_of_layers_are_apart(z):
-    averages = fixes.Averages(0.1)
-    averages(0, z)
-    torch.testing.assert_close(averages(1, 5 * z), fixes.standardized(5 * z))
+    torch.testing.assert_close(dz, (2 * dy / (var + fixes.EPS).sqrt()).detach())
 
 
 def test_the_penalty_by_hand():
@@ -73,25 +92,23 @@ def test_the_penalty_by_hand():
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 def test_a_repair_standardizes_every_layer(activation):
-    params, x = fixes.begin(3, 2.0), torch.rand(3, 50, 64, dtype=torch.float64)
-    for i in range(fixes.LAYERS):  # as after some training
-        params[f"gamma{i}"] += torch.rand_like(params[f"gamma{i}"])
-        params[f"beta{i}"] += torch.rand_like(params[f"beta{i}"])
+    net, x = fixes.network({}, activation), torch.rand(3, 50, 64, dtype=torch.float64)
+    state = start(net, range(3), [2.0] * 3, dtype=torch.float64)
+    params = {n: p + torch.rand_like(p) if n.endswith(("gamma", "beta")) else p for n, p in state.params.items()}
     before = {name: p.clone() for name, p in params.items()}
-    fixes.repair(params, x, activation)
-    _, seen = fixes.forward(params, x, lambda i, z: z, activation)
-    for z in seen:
-        torch.testing.assert_close(z.mean(-2), torch.zeros(3, 100, dtype=torch.float64))
-        torch.testing.assert_close(z.var(-2, correction=0), torch.ones(3, 100, dtype=torch.float64))
-    # What a unit responds to stays: its weights keep their direction.
-    for i in range(fixes.LAYERS):
-        turned = torch.cosine_similarity(params[f"weight{i}"], before[f"weight{i}"], -1)
+    fixes.repair(net, params, x)
+    found = seen(net, State(params, {}), x)
+    for path in net.affine[:-1]:
+        torch.testing.assert_close(found[path].mean(2), torch.zeros(3, 100, dtype=torch.float64))
+        torch.testing.assert_close(found[path].var(2, correction=0), torch.ones(3, 100, dtype=torch.float64))
+        # What a unit responds to stays: its weights keep their direction.
+        turned = torch.cosine_similarity(params[f"{path}.weight"], before[f"{path}.weight"], -1)
         torch.testing.assert_close(turned, torch.ones_like(turned))
 
 
 def test_the_plain_way_is_bnlibs_training():
     histories = train(
-        [Run(spec=Spec(activation="tanh", gain=1.5), seed=seed, lr=0.3, steps=12) for seed in range(2)],
+        [Run(net=mlp(activation="tanh"), gain=1.5, seed=seed, lr=0.3, steps=12) for seed in range(2)],
         dtype=torch.float64,
     )
     values = fixes.ended(way={"learn": ["weight", "bias"]}, lr=0.3, steps=12, **HOW)
@@ -124,15 +141,15 @@ def test_moving_averages_are_judged_with_both():
 
 def test_shifted_activations_have_other_means():
     z = torch.tensor([0.0, 2.0], dtype=torch.float64)
-    torch.testing.assert_close(fixes.SHIFTED["sigmoid - 1/2"](z), torch.sigmoid(z) - 0.5)
-    torch.testing.assert_close(fixes.SHIFTED["tanh + 1"](z), torch.tanh(z) + 1)
+    torch.testing.assert_close(ACTIVATIONS["sigmoid - 1/2"](z), torch.sigmoid(z) - 0.5)
+    torch.testing.assert_close(ACTIVATIONS["tanh + 1"](z), torch.tanh(z) + 1)
 
 
 def test_what_is_undone_by_hand():
     before = [torch.tensor([[0.0, 0.0], [1.0, 1.0]])]
     stepped = [torch.tensor([[3.0, 4.0], [1.0, 2.0]])]
     repaired = [torch.tensor([[0.0, 4.0], [1.0, 1.0]])]
-    dot, step, correction = fixes._against(before, stepped, repaired)
+    dot, step, correction = fixes.against(before, stepped, repaired).unbind(1)
     assert dot.flatten().tolist() == [-9.0, -1.0]
     assert step.flatten().tolist() == [25.0, 1.0]
     assert correction.flatten().tolist() == [9.0, 1.0]
@@ -156,20 +173,26 @@ def test_a_repair_at_the_start_and_learned_gamma_and_beta_are_crossed():
 
 @pytest.mark.parametrize("way", [case["way"] for _, case in fixes.starts.cases(**fixes.starts.settings)][:20:5])
 def test_each_start_is_trained_by_plain_steps(way):
-    digits = load("digits", 0)
-    x, y = torch.tensor(digits.x_train), torch.tensor(digits.y_train)
-    params = {name: p[:1] for name, p in fixes.begin(2, 1.5).items()}
+    digits, net = load("digits", 0), fixes.network({}, "tanh")
+    x, y = torch.tensor(digits.x_train)[None], torch.tensor(digits.y_train)
+    params = start(net, [0], [1.5], dtype=torch.float64).params
     if "repair" in way:
-        fixes.repair(params, x[None], "tanh")
-    learned = [name for name in params if "learn" not in way or name.startswith(("weight", "bias"))]
-    for _, rows in zip(range(4), batches(len(x), 60, 0), strict=False):
+        fixes.repair(net, params, x)
+    learned = [name for name in params if "learn" not in way or name.endswith(("weight", "bias"))]
+    for _, rows in zip(range(4), batches(x.shape[1], 60, 0), strict=False):
         leaves = {name: p.detach().requires_grad_(name in learned) for name, p in params.items()}
-        logits, _ = fixes.forward(leaves, x[None, rows], lambda i, z: z, "tanh")
-        grads = torch.autograd.grad(cross_entropy(logits[0], y[rows]), [leaves[name] for name in learned])
+        logits = by_hand({name: p[0] for name, p in by_layer(leaves).items()}, x[0, rows])
+        grads = torch.autograd.grad(cross_entropy(logits, y[rows]), [leaves[name] for name in learned])
         params = params | {name: params[name] - 0.3 * g for name, g in zip(learned, grads, strict=True)}
-    biases = torch.cat([params[f"bias{i}"].flatten() for i in range(fixes.LAYERS)])
+    biases = torch.cat([params[f"{path}.bias"].flatten() for path in net.affine[:-1]])
     ended = fixes.ended(way=way, lr=0.3, steps=4, **HOW)
     assert ended["bias end"][0] == pytest.approx(biases.square().mean().sqrt().item(), rel=1e-9)
+
+
+def by_hand(p: dict[str, torch.Tensor], h: torch.Tensor) -> torch.Tensor:
+    for i in range(fixes.LAYERS):
+        h = torch.tanh(p[f"gamma{i}"] * (h @ p[f"weight{i}"].T + p[f"bias{i}"]) + p[f"beta{i}"])
+    return h @ p["weight3"].T + p["bias3"]
 
 
 def test_a_network_that_breaks_counts_as_wrong():

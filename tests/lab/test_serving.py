@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from bnlib.lab.experiments import serving
-from bnlib.lab.nets import Spec
+from bnlib.lab.experiments import by_layer, serving
+from bnlib.lab.nets import mlp
 from bnlib.lab.train import Run, train
 from bnlib.norms import Moments
 from bnlib.running import RunningStats
@@ -25,9 +25,9 @@ def trained():
 
 def test_the_training_is_bnlibs(trained):
     params, _, _ = trained
-    runs = [Run(spec=Spec(norm="batch"), seed=seed, lr=0.5, steps=12) for seed in range(2)]
+    runs = [Run(net=mlp(norm="batch"), seed=seed, lr=0.5, steps=12) for seed in range(2)]
     for seed, history in enumerate(train(runs, keep=[12], dtype=torch.float64)):
-        for name, theirs in history.states[12].params.items():
+        for name, theirs in by_layer(history.states[12].params).items():
             mine = params[name][seed].mT if name.startswith("weight") else params[name][seed, 0]
             torch.testing.assert_close(mine, theirs[0], rtol=1e-9, atol=1e-12)
 
@@ -41,11 +41,11 @@ def test_running_averages_are_bnlibs_and_those_of_its_training(trained):
             s.update(Moments(mean[0, 0].numpy(), var[0, 0].numpy(), 60))
             for s, (mean, var) in zip(theirs, found, strict=True)
         ]
-    (kept,) = train([Run(spec=Spec(norm="batch"), lr=0.5, steps=12)], keep=[12], dtype=torch.float64)
+    (kept,) = train([Run(net=mlp(norm="batch"), lr=0.5, steps=12)], keep=[12], dtype=torch.float64)
     for i, (mean, var) in enumerate(ours.known):
         np.testing.assert_allclose(mean[0, 0], theirs[i].mean, rtol=1e-12)
         np.testing.assert_allclose(var[0, 0], theirs[i].var, rtol=1e-12)
-        np.testing.assert_allclose(mean[0, 0], kept.states[12].stats[i].mean, rtol=1e-7)
+        np.testing.assert_allclose(mean[0, 0], kept.states[12].stats[f"{i}.norm"].mean, rtol=1e-7)
 
 
 def test_the_cumulative_average_weighs_all_batches_alike(trained):
@@ -104,7 +104,7 @@ def test_training_mode_judges_every_batch_by_itself(trained):
 def test_what_is_judged_by_running_averages():
     how = {"lr": 0.5, "seeds": 2, "steps": 12, "batch": 60, "dtype": "float64"}
     values = serving.averaged(momenta=[0.1, 1.0], at=[4, 12], **how)
-    runs = [Run(spec=Spec(norm="batch"), seed=seed, lr=0.5, steps=12) for seed in range(2)]
+    runs = [Run(net=mlp(norm="batch"), seed=seed, lr=0.5, steps=12) for seed in range(2)]
     histories = train(runs, dtype=torch.float64)
     assert [own[1] for own in values["test m 0.1"]] == [h.test_accuracy for h in histories]
     assert values["test m 1"] == values["test m 1 corrected"]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bnlib.lab.layers import Params
 from bnlib.lab.nets import Net, convnet, mlp
 from bnlib.lab.records import Labels, Settings, Values
 from bnlib.lab.train import Hold, Run, train
@@ -46,6 +47,11 @@ def net_of(fields: Settings) -> tuple[Net, dict[str, Any]]:
     own = dict(fields)
     scale = {name: own.pop(name) for name in ("gain", "std") if name in own}
     return (convnet if "kernel" in own else mlp)(**own), scale
+
+
+def by_layer(params: Params) -> Params:
+    """The parameters of a network of chains by kind and number, as a page writes them: weight0 for 0.affine.weight."""
+    return {f"{path.rpartition('.')[2]}{path.partition('.')[0]}": value for path, value in params.items()}
 
 
 def trained(

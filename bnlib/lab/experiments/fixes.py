@@ -8,28 +8,27 @@ the same functions, and they share their initial weights and their batches; only
 the statistics of the whole training set.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from bnlib.data import load
-from bnlib.lab.experiments import Cases, half_decades, moments
-from bnlib.lab.nets import ACTIVATIONS, Params, Spec, start
+from bnlib.lab import nets
+from bnlib.lab.experiments import Cases, by_layer, half_decades, moments
+from bnlib.lab.layers import Activation, Affine, Chain, Draw, Flow, Layer, Norm, Params, Scale, Signal, State
+from bnlib.lab.nets import Net
 from bnlib.lab.records import Experiment, Settings, Values
-from bnlib.lab.train import batches
+from bnlib.lab.train import Hook, Program, Run, train
+from bnlib.norms import Layout, Moments
+from bnlib.running import RunningStats
 
-Normalize = Callable[[int, Tensor], Tensor]
 LAYERS, EPS = 3, 1e-5
-SHIFTED: dict[str, Callable[[Tensor], Tensor]] = {
-    **ACTIVATIONS,
-    "sigmoid - 1/2": lambda z: torch.sigmoid(z) - 0.5,
-    "tanh + 1": lambda z: torch.tanh(z) + 1,
-}
 
 
 def _penalty(
@@ -140,7 +139,7 @@ def _cases(ways: dict[str, Settings], gains: dict[str, float], lrs: list[float],
         }  # fmt: skip
 
 
-def standardized(z: Tensor, cut: list[str] | tuple[str, ...] = ()) -> Tensor:
+def standardized(z: Tensor, cut: tuple[str, ...] = ()) -> Tensor:
     """Mean 0 and standard deviation 1 for each unit over the batch, z of shape (..., N, units).
 
     The statistics that ``cut`` names, "mean", "variance" or both, are constants to the gradient.
@@ -151,62 +150,189 @@ def standardized(z: Tensor, cut: list[str] | tuple[str, ...] = ()) -> Tensor:
     return (z - mean) / (var + EPS).sqrt()
 
 
-class Averages:
-    """Moving averages of each layer's statistics in the batch's place, constants to the gradient.
+@dataclass(frozen=True)
+class Cut(Norm):
+    """Batch norm whose gradient does not see the statistics named in ``cut``."""
+
+    cut: tuple[str, ...] = ()
+
+    def transformed(
+        self, values: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, path: str, flow: Flow
+    ) -> tuple[Tensor, Moments]:
+        """As :func:`standardized`."""
+        y = gamma[..., None] * standardized(values.mT, self.cut).mT + beta[..., None]
+        return y, of_units(values)
+
+
+@dataclass(frozen=True)
+class Averaged(Norm):
+    """Moving averages of the statistics in the batch's place, constants to the gradient.
 
     Each batch is averaged in first and normalized then: with momentum 1 by its own statistics. The first batch starts
-    the averages.
+    the averages. The moments that are handed on are the averages; the running statistics keep the last ones.
     """
 
-    def __init__(self, momentum: float) -> None:
-        self.momentum = momentum
-        self.moments: dict[int, tuple[Tensor, Tensor]] = {}
+    weight: float = 1.0
 
-    def __call__(self, layer: int, z: Tensor) -> Tensor:
-        """Update the layer's averages, and normalize with them."""
-        now = moments(z.detach())
-        mean, var = (a.lerp(b, self.momentum) for a, b in zip(self.moments.get(layer, now), now, strict=True))
-        self.moments[layer] = mean, var
-        return (z - mean) / (var + EPS).sqrt()
+    def fresh(self, draw: Draw, units: int) -> RunningStats:
+        """Statistics that keep what they are given."""
+        return replace(super().fresh(draw, units), momentum=1.0, unbiased=False)
+
+    def transformed(
+        self, values: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, path: str, flow: Flow
+    ) -> tuple[Tensor, Moments]:
+        """Average in, then normalize."""
+        now, running = of_units(values), flow.running.get(path)
+        if running is not None and running.steps:
+            mean, var = running.mean.lerp(now.mean, self.weight), running.var.lerp(now.var, self.weight)
+            now = Moments(mean, var, now.count)
+        mean, var = (a.reshape(gamma.shape)[..., None] for a in (now.mean, now.var))
+        return gamma[..., None] * (values - mean) / (var + self.eps).sqrt() + beta[..., None], now
 
 
-def forward(params: Params, x: Tensor, normalize: Normalize, activation: str) -> tuple[Tensor, list[Tensor]]:
-    """The logits (R, N, classes), and z of every hidden layer, for x (R, N, features)."""
-    h, seen = x, []
-    for i in range(LAYERS):
-        z = h @ params[f"weight{i}"].mT + params[f"bias{i}"]
-        seen.append(z)
-        h = SHIFTED[activation](params[f"gamma{i}"] * normalize(i, z) + params[f"beta{i}"])
-    return h @ params[f"weight{LAYERS}"].mT + params[f"bias{LAYERS}"], seen
+def of_units(values: Tensor) -> Moments:
+    """The moments of each unit of all replicas over the examples, values (R, units, N)."""
+    var, mean = torch.var_mean(values.detach(), 2, correction=0)
+    return Moments(mean.flatten(), var.flatten(), values.shape[2])
+
+
+def network(way: Settings, activation: str) -> Net:
+    """Three hidden layers in one way, as :func:`ended` takes it."""
+    learn = way.get("learn", ["weight", "bias", "gamma", "beta"])
+    scale = {"gamma": "gamma" in learn, "beta": "beta" in learn}
+    normalize: Layer = {
+        "none": Scale(**scale),
+        "batch": Cut("batch", cut=tuple(way.get("cut", ())), **scale),
+        "averages": Averaged("batch", weight=way.get("momentum", 1.0), **scale),
+    }[way.get("normalize", "none")]
+    hidden = Chain((Affine(100), normalize, Activation(activation)))
+    return Net((64,), Chain((*[hidden] * LAYERS, Chain((Affine(10),)))))
+
+
+def begin(seeds: int, gain: float) -> Params:
+    """The parameters before the first step, a seed for each replica, as the chapter names them.
+
+    weight0, bias0, gamma0, beta0, weight1, ...: weights (R, out, in), the others (R, units).
+    """
+    return by_layer(nets.start(network({}, "tanh"), range(seeds), [gain] * seeds, dtype=torch.float64).params)
 
 
 def penalized(z: Tensor) -> Tensor:
-    """What the penalty sums: the mean over the units of mean**2 + (variance - 1)**2, (...)."""
+    """What the penalty sums: the mean over the units of mean**2 + (variance - 1)**2, (...), for z (..., N, units)."""
     mean, var = moments(z)
     return (mean**2 + (var - 1) ** 2).mean((-2, -1))
 
 
-@torch.no_grad()
-def repair(params: Params, x: Tensor, activation: str) -> None:
-    """Give every unit's z mean 0 and standard deviation 1 over x through its weights and bias, from below."""
-    h = x
-    for i in range(LAYERS):
-        weight, bias = params[f"weight{i}"], params[f"bias{i}"]
-        mean, var = moments(h @ weight.mT + bias)
-        weight.div_(var.sqrt().mT)
-        bias.sub_(mean).div_(var.sqrt())
-        h = SHIFTED[activation](params[f"gamma{i}"] * (h @ weight.mT + bias) + params[f"beta{i}"])
+class Penalty(Hook):
+    """Adds ``size`` times :func:`penalized` z, summed over the hidden layers, to the loss."""
 
+    def __init__(self, program: Program, size: float) -> None:
+        super().__init__(program)
+        self.size, self.seen, self.paths = size, [], program.net.affine[:-1]
 
-def begin(seeds: int, gain: float) -> Params:
-    """The parameters before the first step, a seed for each replica: weights (R, out, in), the others (R, 1, out)."""
-    params = start([Spec(gain=gain)] * seeds, range(seeds), torch.float64)
-    for i in range(LAYERS):
-        params[f"gamma{i}"], params[f"beta{i}"] = torch.ones_like(params[f"bias{i}"]), params[f"bias{i}"].clone()
-    return {name: p if name.startswith("weight") else p[:, None] for name, p in params.items()}
+    def tap(self, path: str, values: Tensor) -> None:
+        """Take in z of a hidden layer."""
+        if path in self.paths:
+            self.seen.append(penalized(values.mT))
+
+    def loss(self) -> Tensor:
+        """The penalty of this step."""
+        seen, self.seen = self.seen, []
+        return self.size * torch.stack(seen).sum(0)
 
 
 @torch.no_grad()
+def repair(net: Net, params: Params, x: Tensor) -> None:
+    """Give every hidden unit's z mean 0 and standard deviation 1 over x, in place, by weights and bias, from below."""
+    flow, h = Flow(params, len(x)), Signal(x.mT, net.inputs)
+    for (name, layer), affine in zip(net.body.parts, net.affine[:-1], strict=False):
+        z = cast(Chain, layer).layers[0](h, affine, flow).values
+        std, mean = torch.std_mean(z, 2, correction=0)
+        params[f"{affine}.weight"].div_(std[..., None])
+        params[f"{affine}.bias"].sub_(mean).div_(std)
+        h = layer(h, name, flow)
+
+
+class Repair(Hook):
+    """Repairs before the first step, and "always", after each as well; notes then how the correction lies to the step.
+
+    "against" is (R, 3, rows): step times correction, step times step, correction times correction; the rows are the
+    hidden layers' weights and biases, then their z over the training set.
+    """
+
+    def __init__(self, program: Program, when: str) -> None:
+        super().__init__(program)
+        self.always, (self.x, _) = when == "always", program.training_set()
+        repair(program.net, program.params, self.x)
+        self.before = self.rows() if self.always else []
+
+    def after(self, step: int) -> Mapping[str, Tensor]:
+        """Repair again."""
+        if not self.always:
+            return {}
+        stepped = self.rows()
+        repair(self.program.net, self.program.params, self.x)
+        before, self.before = self.before, self.rows()
+        return {"against": against(before, stepped, self.before)}
+
+    @torch.no_grad()
+    def rows(self) -> list[Tensor]:
+        """Of each hidden layer weights and biases (R, numbers), then of each its z (R, numbers)."""
+        net, params = self.program.net, self.program.params
+        own = [torch.cat([params[f"{i}.weight"].flatten(1), params[f"{i}.bias"]], 1) for i in net.affine[:-1]]
+        found = nets.seen(net, State(params, {}), self.x)
+        return [*own, *(found[i].flatten(1) for i in net.affine[:-1])]
+
+
+def against(before: list[Tensor], stepped: list[Tensor], repaired: list[Tensor]) -> Tensor:
+    """(R, 3, rows): step times correction, step times step, correction times correction."""
+    rows = []
+    for a, b, c in zip(before, stepped, repaired, strict=True):
+        step, correction = b - a, c - b
+        rows.append(torch.stack([(step * correction).sum(1), (step**2).sum(1), (correction**2).sum(1)], 1))
+    return torch.stack(rows, -1)
+
+
+class Watch(Hook):
+    """Looks for the target, and at the biases and z; what it has seen it notes at the end."""
+
+    def __init__(self, program: Program, every: int, target: float) -> None:
+        super().__init__(program)
+        self.every, self.target, self.steps = every, target, program.runs[0].steps
+        self.reached, self.half = torch.full((len(program.runs),), math.inf), self.rms_bias()
+
+    def after(self, step: int) -> Mapping[str, Tensor]:
+        """Judge, as long as a replica has not reached the target."""
+        program = self.program
+        if step % self.every == 0 and not self.reached.isfinite().all():
+            _, right = program.evaluate(*program.val)
+            self.reached = torch.where((right >= self.target) & self.reached.isinf(), step, self.reached)
+        if step == self.steps // 2:
+            self.half = self.rms_bias()
+        if step < self.steps:
+            return {}
+        found = nets.seen(program.net, State(program.params, {}), program.training_set()[0])
+        averages = {"test averages": program.evaluate(*program.test, program.stats)[1]}
+        return {
+            "steps_to": self.reached,
+            "remains": remains([found[path].mT for path in program.net.affine[:-1]]),
+            "bias half": self.half,
+            "bias end": self.rms_bias(),
+        } | averages
+
+    @torch.no_grad()
+    def rms_bias(self) -> Tensor:
+        """(R,) of the hidden layers."""
+        biases = torch.cat([self.program.params[f"{path}.bias"] for path in self.program.net.affine[:-1]], 1)
+        return biases.square().mean(1).sqrt()
+
+
+def remains(seen: list[Tensor]) -> Tensor:
+    """(R,) the rms over units and layers of z's mean and of its standard deviation - 1, z (R, N, units)."""
+    squares = [mean**2 + (var.sqrt() - 1) ** 2 for mean, var in map(moments, seen)]
+    return torch.cat(squares, -1).mean((-2, -1)).sqrt()
+
+
 def ended(
     *,
     way: Settings,
@@ -235,116 +361,24 @@ def ended(
         "undone" and "cosine", of the correction against the step, in weights and biases, and "undone z" and
         "cosine z", in z over the training set
     """
-    splits = [load("digits", seed) for seed in range(seeds)]
-    x, y, x_val, y_val, x_test, y_test = (torch.as_tensor(np.stack(a)) for a in zip(*splits, strict=True))
-    rows = [batches(x.shape[1], batch, seed) for seed in range(seeds)]
-    own = torch.arange(seeds)[:, None]
-    params, averages = begin(seeds, gain), Averages(way.get("momentum", 1.0))
+    net = network(way, activation)
+    runs = [Run(net=net, seed=seed, gain=gain, lr=lr, batch=batch, steps=steps) for seed in range(seeds)]
+    hooks: list[Callable[[Program], Hook]] = [partial(Watch, every=every, target=target)]
     if "repair" in way:
-        repair(params, x, activation)
-    normalize: Normalize = {
-        "none": lambda i, z: z,
-        "batch": lambda i, z: standardized(z, way.get("cut", [])),
-        "averages": averages,
-    }[way.get("normalize", "none")]
-    always = way.get("repair") == "always"
-    kinds = tuple(way.get("learn", ["weight", "bias", "gamma", "beta"]))
-    learned = [p for name, p in params.items() if name.startswith(kinds)]
-    reached, half, undone = torch.full((seeds,), torch.inf), torch.zeros(seeds), []
-    for step in range(1, steps + 1):
-        chosen = torch.stack([next(r) for r in rows])
-        with torch.enable_grad():
-            for p in learned:
-                p.requires_grad_()
-            logits, seen = forward(params, x[own, chosen], normalize, activation)
-            loss = _loss(logits, y[own, chosen])
-            if "penalty" in way:
-                loss = loss + way["penalty"] * sum(penalized(z).sum() for z in seen)
-            grads = torch.autograd.grad(loss, learned)
-        before = [*_vectors(params), *(_hidden(params, x, activation) if always else [])]
-        for p, g in zip(learned, grads, strict=True):
-            p.requires_grad_(False).sub_(lr * g)
-        if always:
-            stepped = [*_vectors(params), *_hidden(params, x, activation)]
-            repair(params, x, activation)
-            undone.append(_against(before, stepped, [*_vectors(params), *_hidden(params, x, activation)]))
-        if step == steps // 2:
-            half = _rms_bias(params)
-        if step % every == 0 and not reached.isfinite().all():
-            right = _accuracy(params, x_val, y_val, _fixed(params, x, way, activation), activation)
-            reached = torch.where((right >= target) & reached.isinf(), step, reached)
-    judged = _fixed(params, x, way, activation)
-    _, seen = forward(params, x, judged, activation)
-    values: Values = {
-        "val": _accuracy(params, x_val, y_val, judged, activation).tolist(),
-        "test": _accuracy(params, x_test, y_test, judged, activation).tolist(),
-        "steps_to": reached.tolist(),
-        "remains": _remains(seen).tolist(),
-        "bias half": half.tolist(),
-        "bias end": _rms_bias(params).tolist(),
-    }
-    if averages.moments:
-        own_averages = _with(averages.moments)
-        values["test averages"] = _accuracy(params, x_test, y_test, own_averages, activation).tolist()
-    if undone:
-        dot, step, correction = torch.stack(undone).unbind(1)  # each (steps, R, 2 * layers)
-        share, cosine = -dot.sum(0) / step.sum(0), (dot / (step * correction).sqrt()).mean(0)
-        values |= {"undone": share[:, :LAYERS].tolist(), "cosine": cosine[:, :LAYERS].tolist()}
-        values |= {"undone z": share[:, LAYERS:].tolist(), "cosine z": cosine[:, LAYERS:].tolist()}
+        hooks.insert(0, partial(Repair, when=way["repair"]))
+    if "penalty" in way:
+        hooks.append(partial(Penalty, size=way["penalty"]))
+    histories = train(runs, every=steps, dtype=torch.float64, whole=True, exact=True, hooks=hooks)
+    values: Values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
+    names = ["steps_to", "remains", "bias half", "bias end"]
+    names += ["test averages"] if way.get("normalize") == "averages" else []
+    values |= {name: [h.noted[name][0] for h in histories] for name in names}
+    if way.get("repair") == "always":
+        dot, step, correction = np.stack([h.noted["against"] for h in histories]).transpose(2, 1, 0, 3)
+        share, cosine = -dot.sum(0) / step.sum(0), (dot / (step * correction) ** 0.5).mean(0)  # (R, 2 * layers)
+        values |= {"undone": share[:, :LAYERS], "cosine": cosine[:, :LAYERS]}
+        values |= {"undone z": share[:, LAYERS:], "cosine z": cosine[:, LAYERS:]}
     return values
-
-
-def _loss(logits: Tensor, y: Tensor) -> Tensor:
-    """The sum over the replicas of their mean losses: each depends on its own parameters alone."""
-    return cross_entropy(logits.mT, y, reduction="none").mean(-1).sum()
-
-
-def _fixed(params: Params, x: Tensor, way: Settings, activation: str) -> Normalize:
-    """How a network that is trained in this way normalizes when it is judged; x is the training set."""
-    if way.get("normalize", "none") == "none":
-        return lambda i, z: z
-    _, seen = forward(params, x, lambda i, z: standardized(z), activation)
-    return _with(dict(enumerate(map(moments, seen))))
-
-
-def _with(known: dict[int, tuple[Tensor, Tensor]]) -> Normalize:
-    return lambda i, z: (z - known[i][0]) / (known[i][1] + EPS).sqrt()
-
-
-def _accuracy(params: Params, x: Tensor, y: Tensor, normalize: Normalize, activation: str) -> Tensor:
-    """(R,) the share of right answers; 0 where an output is not finite."""
-    logits, _ = forward(params, x, normalize, activation)
-    return torch.where(logits.isfinite().all(-1).all(-1), (logits.argmax(-1) == y).double().mean(-1), 0)
-
-
-def _remains(seen: list[Tensor]) -> Tensor:
-    """(R,) the rms over units and layers of z's mean and of its standard deviation - 1."""
-    squares = [mean**2 + (var.sqrt() - 1) ** 2 for mean, var in map(moments, seen)]
-    return torch.cat(squares, -1).mean((-2, -1)).sqrt()
-
-
-def _rms_bias(params: Params) -> Tensor:
-    biases = torch.cat([params[f"bias{i}"] for i in range(LAYERS)], -1)  # (R, 1, units of all layers)
-    return biases.square().mean((-2, -1)).sqrt()
-
-
-def _vectors(params: Params) -> list[Tensor]:
-    """Of each hidden layer, its weights and biases in a row (R, numbers)."""
-    return [torch.cat([params[f"weight{i}"].flatten(1), params[f"bias{i}"].flatten(1)], 1) for i in range(LAYERS)]
-
-
-def _hidden(params: Params, x: Tensor, activation: str) -> list[Tensor]:
-    """Of each hidden layer of a network that is repaired, z for all of x in a row (R, numbers)."""
-    return [z.flatten(1) for z in forward(params, x, lambda i, z: z, activation)[1]]
-
-
-def _against(before: list[Tensor], stepped: list[Tensor], repaired: list[Tensor]) -> Tensor:
-    """(3, R, rows): step times correction, step times step, correction times correction."""
-    rows = []
-    for a, b, c in zip(before, stepped, repaired, strict=True):
-        step, correction = b - a, c - b
-        rows.append(torch.stack([(step * correction).sum(1), (step**2).sum(1), (correction**2).sum(1)]))
-    return torch.stack(rows, -1)
 
 
 _HOW = {

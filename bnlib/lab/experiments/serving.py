@@ -16,8 +16,9 @@ from torch.nn.functional import cross_entropy
 
 from bnlib.data import load
 from bnlib.lab import nets
-from bnlib.lab.experiments import Cases, half_decades, moments
-from bnlib.lab.nets import Params, Spec
+from bnlib.lab.experiments import Cases, by_layer, half_decades, moments
+from bnlib.lab.layers import Params
+from bnlib.lab.nets import mlp
 from bnlib.lab.records import Experiment, Values
 from bnlib.lab.train import batches
 
@@ -81,7 +82,7 @@ def begin(seeds: int, dtype: torch.dtype = torch.float64) -> Params:
 
     Weights are (R, in, out), the others (R, 1, out): so ``h @ weight`` is what the chapter writes.
     """
-    params = nets.start([Spec(norm="batch")] * seeds, range(seeds), dtype)
+    params = by_layer(nets.start(mlp(norm="batch"), range(seeds), dtype=dtype).params)
     return {name: p.mT.contiguous() if name.startswith("weight") else p[:, None] for name, p in params.items()}
 
 

@@ -244,8 +244,11 @@ def backward_sums(dy: Array, cache: Cache) -> tuple[Array, Array, Array, Array]:
     gamma_ = gamma.reshape(layout.params)
 
     dy_sum, dy_xhat_sum = total(dy, alike), inner(dy, xhat, alike)
+    axes, left = (
+        tuple(axis for axis in of if axis not in alike) for of in (axes, shared)
+    )  # what is still to be summed
     sums = inner(gamma_, dy_sum, axes), inner(gamma_, dy_xhat_sum, axes)
-    dbeta, dgamma = (cast(total(a, shared).reshape(gamma.shape), gamma.dtype) for a in (dy_sum, dy_xhat_sum))
+    dbeta, dgamma = (cast(total(a, left).reshape(gamma.shape), gamma.dtype) for a in (dy_sum, dy_xhat_sum))
     return dgamma, dbeta if shared else 1 * dbeta, *sums  # without a sum dbeta would lie in the memory of dy
 
 

@@ -1,6 +1,7 @@
 """Batch norm after training: running statistics, inference with them, and folding them into the layer before."""
 
-from dataclasses import KW_ONLY, dataclass, replace
+from copy import copy
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -126,12 +127,14 @@ class RunningStats:
         steps = self.steps + 1
         weight = 1 / steps if self.momentum is None else self.momentum
         correction = moments.count / (moments.count - 1) if self.unbiased else 1.0
-        return replace(
-            self,
-            mean=(1 - weight) * self.mean + weight * moments.mean,
-            var=(1 - weight) * self.var + weight * (moments.var * correction),
-            steps=steps,
-        )
+        averaged = {
+            "mean": (1 - weight) * self.mean + weight * moments.mean,
+            "var": (1 - weight) * self.var + weight * (moments.var * correction),
+        }
+        new = copy(self)  # a mean of what has been checked need not be checked again
+        for name, value in (averaged | {"steps": steps}).items():
+            object.__setattr__(new, name, value)
+        return new
 
 
 def pooled(*moments: Moments) -> Moments:

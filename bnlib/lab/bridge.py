@@ -1,5 +1,6 @@
 """bnlib's hand-written gradient as a function that PyTorch differentiates and maps over replicas."""
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -43,6 +44,10 @@ class _Normalize(torch.autograd.Function):
         return *normalize_backward(dy, cache), None, None
 
 
+# PyTorch asks for it in each call, and would find it anew each time.
+_Normalize.forward.__signature__ = signature(_Normalize.forward)  # type: ignore[attr-defined]
+
+
 def normalized(x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: float = 1e-5) -> tuple[Tensor, Cache]:
     """:func:`bnlib.norms.normalize` for tensors, with bnlib's own backward pass in autograd.
 
@@ -70,6 +75,11 @@ def normalized(x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: floa
     if not isinstance(x, Tensor):
         raise ValueError(f"x is a {type(x).__name__}: pass a tensor, or call bnlib.norms.normalize")
     x, gamma, beta, eps = checked(x, gamma, beta, layout, eps)
+    return transformed(x, gamma, beta, layout, eps)
+
+
+def transformed(x: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, eps: float) -> tuple[Tensor, Cache]:
+    """:func:`normalized` without its checks, but for the number of values, for layouts that are made of x's shape."""
     shape = tuple(x.shape)
     check_count(shape, layout.count, least=2 if layout.centred else 1)
     y, xhat, rstd, mean, var = _Normalize.apply(shaped(x, layout.view), gamma, beta, layout, eps)

@@ -19,13 +19,14 @@ Symbols, which an :class:`Embedding` takes, are whole numbers of shape (length,)
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bnlib.lab.bridge import normalized
+from bnlib.lab.bridge import normalized, transformed
 from bnlib.normprop import normalized_relu
 from bnlib.norms import Layout, Moments, batch_layout, group_layout, instance_layout
 from bnlib.running import RunningStats, batch_norm_inference
@@ -67,6 +68,14 @@ OF_IMAGES: dict[str, Callable[[Shape, int, int], Layout]] = {
     "group": lambda shape, r, groups: group_layout(shape, r * groups),
     "instance": lambda shape, r, groups: instance_layout(shape),
 }
+
+
+@cache
+def _layout(name: str, shape: Shape, replicas: int, groups: int) -> Layout:
+    """The layout of a norm for values of this shape."""
+    return OF_IMAGES[name](shape, replicas, groups) if len(shape) == 4 else OF_UNITS[name](*shape, groups)
+
+
 OF_BATCHES = ("batch", "mean")  # these see other examples, and have running statistics
 
 
@@ -492,11 +501,7 @@ class Norm(Layer):
                 seen, gamma.flatten(), beta.flatten(), flow.stats[known], self.eps, scaled=self.name == "batch"
             )
             return x._replace(values=y.reshape(x.values.shape))
-        shape = tuple(values.shape)
-        if images:
-            layout = OF_IMAGES[self.name](shape, flow.replicas, self.groups)
-        else:
-            layout = OF_UNITS[self.name](shape[0], shape[1], shape[2], self.groups)
+        layout = _layout(self.name, tuple(values.shape), flow.replicas, self.groups)
         y, moments = self.transformed(values, gamma, beta, layout, path, flow)
         if self.name in OF_BATCHES:
             flow.moments[known] = moments
@@ -506,7 +511,7 @@ class Norm(Layer):
         self, values: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, path: str, flow: Flow
     ) -> tuple[Tensor, Moments]:
         """What the norm makes of the values, and the moments of each channel of all replicas, or of each example."""
-        y, cache = normalized(values, gamma, beta, layout, self.eps)
+        y, cache = transformed(values, gamma, beta, layout, self.eps)
         flow.tapped(under(path, "xhat"), cache.xhat.reshape(values.shape))
         m = cache.moments
         return y, Moments(m.mean.flatten(), m.var.flatten(), m.count)

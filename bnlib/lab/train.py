@@ -21,9 +21,10 @@ from bnlib.lab.layers import State, Stats
 from bnlib.lab.nets import Net, mlp
 from bnlib.running import RunningStats
 
-# With a learning rate of 1: the rate of each replica multiplies the step, since torch.optim has none per replica.
-OPTIMIZERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
-    "sgd": lambda steps: torch.optim.SGD(steps, lr=1.0),
+# With a learning rate of 1: the rate of each replica multiplies the step, since torch.optim has none per replica. Plain
+# gradient descent needs none: its step is the gradient.
+OPTIMIZERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer] | None] = {
+    "sgd": None,
     "momentum": lambda steps: torch.optim.SGD(steps, lr=1.0, momentum=0.9),
     "rmsprop": lambda steps: torch.optim.RMSprop(steps, lr=1.0),
     "adam": lambda steps: torch.optim.Adam(steps, lr=1.0),
@@ -343,7 +344,8 @@ class Program:
             self.rates.append((lr * factor).reshape(shape))
             self.decays.append(decay.reshape(shape) if decays and bool(decay.any()) else None)
         self.deltas = [torch.zeros_like(value) for value in self.learned.values()]
-        self.optimizer = OPTIMIZERS[first.optimizer](self.deltas)
+        make_optimizer = OPTIMIZERS[first.optimizer]
+        self.optimizer = None if make_optimizer is None else make_optimizer(self.deltas)
 
         self.losses: list[Tensor] = []
         self.evaluated: list[tuple[int, Tensor, Tensor]] = []  # after which update, loss, accuracy
@@ -437,25 +439,32 @@ class Program:
         grads = list(torch.autograd.grad(whole.sum(), list(self.learned.values())))
         if first.clip is not None:
             clip(grads, first.clip)
-        with torch.no_grad():
-            for delta, grad, value, decay in zip(self.deltas, grads, self.learned.values(), self.decays, strict=True):
-                delta.grad = grad if decay is None or first.decoupled else grad + decay * value
-            self.optimizer.step()  # each delta was 0, and is now the update for a learning rate of 1
-            factor = first.scheduled(step)
-            for value, delta, rate, decay in zip(
-                self.learned.values(), self.deltas, self.rates, self.decays, strict=True
-            ):
-                if decay is not None and first.decoupled:
-                    delta.addcmul_(value, decay, value=-1)
-                value.addcmul_(delta, rate, value=factor)
-                delta.zero_()
+        self._move(grads, first.scheduled(step))
         self.stats = {path: stats.update(self.moments[path]) for path, stats in self.stats.items()}
         loss = loss.detach()
-        self.failed[(self.failed == 0) & ~loss.isfinite()] = step
+        self.failed = torch.where((self.failed == 0) & ~loss.isfinite(), step, self.failed)
         self.losses.append(torch.where(self.failed > 0, math.nan, loss))
         for hook in self.hooks:
             for name, values in hook.after(step).items():
                 self.noted.setdefault(name, []).append(values)
+
+    @torch.no_grad()
+    def _move(self, grads: list[Tensor], factor: float) -> None:
+        """One update of all that is learned, at the learning rate times a factor."""
+        values, decoupled = list(self.learned.values()), self.runs[0].decoupled
+        decays = [None if decoupled else decay for decay in self.decays]
+        grads = [g if d is None else g + d * v for g, d, v in zip(grads, decays, values, strict=True)]
+        moves, sign = grads, -1.0
+        if self.optimizer is not None:
+            for delta, grad in zip(self.deltas, grads, strict=True):
+                delta.zero_()
+                delta.grad = grad
+            self.optimizer.step()  # each delta was 0, and is now the update for a learning rate of 1
+            moves, sign = self.deltas, 1.0
+        for value, move, rate, decay in zip(values, moves, self.rates, self.decays, strict=True):
+            if decay is not None and decoupled:
+                value.addcmul_(value, decay * rate, value=-factor)
+            value.addcmul_(move, rate, value=sign * factor)
 
     def _tap(self, path: str, values: Tensor) -> None:
         for hook in self.hooks:
@@ -463,7 +472,9 @@ class Program:
 
     def rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The mini-batch (replicas, batch, ...) of each replica, from the rows (seeds, batch) of each seed."""
-        x, y = (a[self.who[:, None], rows.to(self.who.device)[self.who]] for a in self.examples)
+        n, (replicas, batch) = self.examples[0].shape[1], (len(self.who), rows.shape[1])
+        flat = (self.who[:, None] * n + rows.to(self.who.device)[self.who]).flatten()
+        x, y = (a.flatten(0, 1).index_select(0, flat).unflatten(0, (replicas, batch)) for a in self.examples)
         return x, y
 
     def training_set(self) -> tuple[Tensor, Tensor]:

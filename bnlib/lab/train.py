@@ -51,7 +51,7 @@ class Run:
     optimizer : a name in ``OPTIMIZERS``
     batch : examples in a mini-batch; an epoch's remainder is left out
     steps : updates
-    data : a data set of :func:`bnlib.data.load`
+    data, inputs : what :func:`bnlib.data.load` is to give
     hold : whether the weights of each unit in front of a norm are brought back to their first length after each update
     data_init : whether each layer's scale and bias are first set from the first mini-batch, as ``nets.data_init`` does
     factors : of the learning rate, for single parameters, such as (("weight0", 0.1), ("bias0", 0.1)); elsewhere 1
@@ -64,6 +64,7 @@ class Run:
     batch: int = 60
     steps: int = 500
     data: str = "digits"
+    inputs: str = "raw"
     hold: bool = False
     data_init: bool = False
     factors: tuple[tuple[str, float], ...] = ()
@@ -155,8 +156,8 @@ def train(
     Raises
     ------
     ValueError
-        If ``every`` is below 1, if there is no such data set, if its examples or classes do not fit the network, or if
-        a batch is larger than the training set or smaller than the norm needs.
+        If ``every`` is below 1, if there are no such data or inputs, if their examples or classes do not fit the
+        network, or if a batch is larger than the training set or smaller than the norm needs.
     KeyboardInterrupt
         With ``whole``, on Ctrl-C.
     """
@@ -210,7 +211,7 @@ class _Program:
         self.stats = nets.start_stats(self.spec, self.params)
         self.lr = torch.tensor([run.lr for run in runs], dtype=dtype)
 
-        splits = [load(first.data, seed) for seed in seeds]
+        splits = [load(first.data, seed, first.inputs) for seed in seeds]
         if first.batch > (n := len(splits[0].x_train)):
             raise ValueError(
                 f"batch is {first.batch}, but {first.data!r} has {n} examples to train: choose at most {n}"

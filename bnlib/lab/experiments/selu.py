@@ -1,6 +1,6 @@
 """What chapter 14 measures: signals in a hundred layers of SELU, and deep networks trained on digits.
 
-Centred digits are bnlib.data's, without the mean image and with pixels of variance 1 on average.
+Centred digits are bnlib.data.load's, with inputs="centred".
 """
 
 from itertools import product
@@ -80,7 +80,7 @@ def _depth(seeds: int, depths: list[int], width: int, arms: dict[str, Settings],
 def draw_inputs(name: str, examples: int, seed: int) -> np.ndarray:
     """(examples, 64) "raw digits", "centred digits", or Gaussian numbers, "mean 3, std 0.1" or "std 5"."""
     if name in ("raw digits", "centred digits"):
-        return load(name.removeprefix("raw "), seed).x_train[:examples]
+        return load("digits", seed, name.removesuffix(" digits")).x_train[:examples]
     mean, std = {"mean 3, std 0.1": (3, 0.1), "std 5": (0, 5)}[name]
     return np.random.default_rng([seed, 14]).normal(mean, std, (examples, 64))
 
@@ -169,14 +169,16 @@ def ended(*, spec: Settings, lrs: list[float], seeds: int, steps: int, batch: in
         of their weights' squares
     """
     own = spec_of({name: value for name, value in spec.items() if name != "raw"})
-    data, kind = "digits" if spec.get("raw") else "centred digits", getattr(torch, dtype)
+    inputs, kind = "raw" if spec.get("raw") else "centred", getattr(torch, dtype)
     runs = [
-        Run(spec=own, seed=seed, lr=lr, batch=batch, steps=steps, data=data) for lr, seed in product(lrs, range(seeds))
+        Run(spec=own, seed=seed, lr=lr, batch=batch, steps=steps, inputs=inputs)
+        for lr, seed in product(lrs, range(seeds))
     ]
     histories = train(runs, every=steps, keep=[steps], dtype=kind, whole=True)
     values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
     found = [
-        _summed_up(own, *h.states[steps], torch.as_tensor(load(data, h.run.seed).x_val, dtype=kind)) for h in histories
+        _summed_up(own, *h.states[steps], torch.as_tensor(load("digits", h.run.seed, inputs).x_val, dtype=kind))
+        for h in histories
     ]
     values |= {name: [one[name] for one in found] for name in found[0]}
     return {name: by_rate(numbers, lrs) for name, numbers in values.items()}

@@ -122,8 +122,9 @@ def _seen(history: History, state: State) -> dict[tuple[str, int], np.ndarray]:
         if layer < len(history.run.spec.widths):
             seen[place, layer] = value[0].double().numpy()
 
-    x = torch.as_tensor(load(history.run.data, history.run.seed).x_train)[None]
-    forward(history.run.spec, {name: p.double() for name, p in state.params.items()}, x, tap=tap)
+    run = history.run
+    x = torch.as_tensor(load(run.data, run.seed, run.inputs).x_train)[None]
+    forward(run.spec, {name: p.double() for name, p in state.params.items()}, x, tap=tap)
     return seen
 
 

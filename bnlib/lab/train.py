@@ -355,7 +355,7 @@ class Program:
 
     def _load(self, first: Run, device: torch.device) -> None:
         """The examples of every split."""
-        splits = [load(first.data, seed) for seed in self.seeds]
+        splits = [load(first.data, seed, first.inputs) for seed in self.seeds]
         if first.batch > (n := len(splits[0].x_train)):
             raise ValueError(
                 f"batch is {first.batch}, but {first.data!r} has {n} examples to train: choose at most {n}"

@@ -113,9 +113,9 @@ def test_raw_digits_train_as_bnlib_does(fields: dict):
 def test_digits_are_centred_unless_they_are_to_be_raw():
     how = {"lrs": LRS, "seeds": 2, "steps": 3, "batch": 60, "dtype": "float64"}
     fields = {"widths": [9, 7], "activation": "selu"}
-    for raw, data in ((False, "centred digits"), (True, "digits")):
+    for raw, inputs in ((False, "centred"), (True, "raw")):
         runs = [
-            Run(spec=Spec(widths=(9, 7), activation="selu"), seed=seed, lr=lr, steps=3, data=data)
+            Run(spec=Spec(widths=(9, 7), activation="selu"), seed=seed, lr=lr, steps=3, inputs=inputs)
             for lr in LRS
             for seed in (0, 1)
         ]

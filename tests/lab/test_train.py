@@ -195,7 +195,7 @@ def plain_dropout(spec: Spec, draw: Tensor) -> Callable[[Tensor], Tensor]:
 
 def plain_training(run: Run, first: Params) -> tuple[Plain, list[float], float]:
     """The network after its training, the loss of each step, and the accuracy on the validation set."""
-    spec, split = run.spec, load(run.data, run.seed)
+    spec, split = run.spec, load(run.data, run.seed, run.inputs)
     x, x_val = (torch.tensor(a).reshape(-1, *spec.inputs) for a in (split.x_train, split.x_val))
     y, y_val = torch.tensor(split.y_train), torch.tensor(split.y_val)
     net = Plain(spec, first)
@@ -266,6 +266,12 @@ def train_exactly(runs: list[Run], **how) -> list[History]:
 @pytest.mark.parametrize("norm", ["none", *nets.OF_UNITS])
 def test_a_replica_is_a_plain_run(norm: str, optimizer: str):
     for history in train_exactly(replicas(replace(UNITS, norm=norm), optimizer)):
+        assert_like_plain(history)
+
+
+@pytest.mark.parametrize("inputs", ["centred", "standardized"])
+def test_inputs_are_those_of_the_data_set(inputs: str):
+    for history in train_exactly(replicas(replace(UNITS, norm="batch"), inputs=inputs)):
         assert_like_plain(history)
 
 
@@ -603,6 +609,7 @@ def test_a_run_that_cannot_be_is_a_clear_error(field: str, value: object, messag
     ("run", "message"),
     [
         (Run(data="cifar"), r"no data set is called 'cifar': choose one of \[.*'digits'"),
+        (Run(inputs="whitened"), r"""inputs is 'whitened': choose "raw", "centred" or "standardized\""""),
         (Run(batch=1079), "batch is 1079, but 'digits' has 1078 examples to train: choose at most 1078"),
         (
             Run(spec=Spec(inputs=(65,))),

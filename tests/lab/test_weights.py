@@ -15,8 +15,8 @@ SMALL: dict[str, Any] = {"widths": [9, 10], "activation": "relu", "gain": 1.41}
 HOW: dict[str, Any] = {"lrs": [0.03, 0.3], "seeds": 2, "steps": 12, "dtype": "float64"}
 
 
-def images(name: str) -> torch.Tensor:
-    return torch.tensor(np.stack([load(name, seed).x_train for seed in (0, 1)]))
+def images(inputs: str) -> torch.Tensor:
+    return torch.tensor(np.stack([load("digits", seed, inputs).x_train for seed in (0, 1)]))
 
 
 @pytest.mark.parametrize("init", [False, True])
@@ -47,9 +47,9 @@ def test_what_diverges_counts_as_no_accuracy():
 
 def test_what_is_watched_are_the_sums_of_every_hidden_layer():
     fields = SMALL | dict(weights._FIELDS["normprop"])
-    values = ended(spec=fields, watched=True, centred=True, **HOW)
+    values = ended(spec=fields, watched=True, inputs="centred", **HOW)
     assert np.shape(values["std start"]) == np.shape(values["mean end"]) == (2, 2, 2)  # rates, seeds, layers
-    x = images("centred digits")
+    x = images("centred")
     spec = spec_of(fields)
     params = weights.nets.start([spec] * 2, [0, 1], torch.float64)
     w = params["weight0"] / params["weight0"].square().sum(2, keepdim=True).sqrt()
@@ -68,7 +68,7 @@ def test_what_is_watched_are_the_sums_of_every_hidden_layer():
 def test_what_is_watched_stands_in_front_of_a_norm():
     values = ended(spec=SMALL | dict(weights._FIELDS["batch"]), watched=True, **HOW)
     params = weights.nets.start([spec_of(SMALL)] * 2, [0, 1], torch.float64)
-    x = images("digits")
+    x = images("raw")
     np.testing.assert_allclose(
         np.array(values["std start"])[0, :, 0], (x @ params["weight0"].mT).std(1, correction=0).mean(1)
     )

@@ -169,15 +169,16 @@ def ended(*, spec: Settings, lrs: list[float], seeds: int, steps: int, batch: in
         of their weights' squares
     """
     net, scale = net_of({name: value for name, value in spec.items() if name != "raw"})
-    data, kind = "digits" if spec.get("raw") else "centred digits", getattr(torch, dtype)
+    inputs, kind = "raw" if spec.get("raw") else "centred", getattr(torch, dtype)
     runs = [
-        Run(net=net, seed=seed, lr=lr, batch=batch, steps=steps, data=data, **scale)
+        Run(net=net, seed=seed, lr=lr, batch=batch, steps=steps, inputs=inputs, **scale)
         for lr, seed in product(lrs, range(seeds))
     ]
     histories = train(runs, every=steps, keep=[steps], dtype=kind, whole=True)
     values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
     found = [
-        _summed_up(net, h.states[steps], torch.as_tensor(load(data, h.run.seed).x_val, dtype=kind)) for h in histories
+        _summed_up(net, h.states[steps], torch.as_tensor(load("digits", h.run.seed, inputs).x_val, dtype=kind))
+        for h in histories
     ]
     values |= {name: [one[name] for one in found] for name in found[0]}
     return {name: by_rate(numbers, lrs) for name, numbers in values.items()}

@@ -113,10 +113,11 @@ def _trained(spec: Settings, seeds: int, lr: float, steps: int, each: int, data:
 
 def _seen(history: History, state: State) -> dict[str, list[np.ndarray]]:
     """What the hidden layers hold for all training images as one batch: by place, for each layer (units, N)."""
-    x = torch.as_tensor(load(history.run.data, history.run.seed).x_train)[None]
+    run = history.run
+    x = torch.as_tensor(load(run.data, run.seed, run.inputs).x_train)[None]
     params = {name: p.double() for name, p in state.params.items()}
-    found = {path: values[0].numpy() for path, values in seen(history.run.net, State(params, {}), x).items()}
-    layers = history.run.net.chains[:-1]
+    found = {path: values[0].numpy() for path, values in seen(run.net, State(params, {}), x).items()}
+    layers = run.net.chains[:-1]
     return {
         "z": [found[f"{layer}.affine"] for layer in layers],
         "xhat": [found[f"{layer}.norm.xhat"] for layer in layers if f"{layer}.norm.xhat" in found],

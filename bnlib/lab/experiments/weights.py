@@ -90,9 +90,9 @@ def _normprop(
 ) -> Cases:
     """Normalization propagation: 8 hidden layers of 100 units, against plain ReLUs at He's gain and batch norm.
 
-    The inputs are bnlib.data's "centred digits". For normprop each unit's weights start with length 1, which is learned
-    afterwards as batch norm's gamma is, and the biases at 0. Mini-batches of 60, and for normprop also of one, with
-    fewer images, since each costs a step.
+    The inputs are centred digits. For normprop each unit's weights start with length 1, which is learned afterwards as
+    batch norm's gamma is, and the biases at 0. Mini-batches of 60, and for normprop also of one, with fewer images,
+    since each costs a step.
 
     Criterion for "normalization propagation keeps the pre-activations at standard deviation 1": in hidden layers 1 and
     8, at the start and after training with batches of 60 at the best rate, the standard deviation of z over the
@@ -107,7 +107,7 @@ def _normprop(
         name = arm.partition(", ")[0]
         yield {"arm": arm}, {
             "spec": {"widths": [width] * depth, "activation": "relu", "gain": HE, **_FIELDS[name]},
-            "batch": batch, "steps": images[str(batch)] // batch, "lrs": lrs[str(batch)], "centred": True,
+            "batch": batch, "steps": images[str(batch)] // batch, "lrs": lrs[str(batch)], "inputs": "centred",
             "watched": True, "seeds": seeds, **how,
         }  # fmt: skip
 
@@ -121,7 +121,7 @@ def ended(
     dtype: str,
     batch: int = 60,
     init: bool = False,
-    centred: bool = False,
+    inputs: str = "raw",
     watched: bool = False,
 ) -> Values:
     """Train one network for each rate and seed.
@@ -132,7 +132,7 @@ def ended(
     lrs : learning rates
     seeds, steps, batch, dtype : as in :class:`bnlib.lab.train.Run`
     init : whether the weights are initialized from the first mini-batch
-    centred : whether the data are bnlib.data's "centred digits"
+    inputs : of the digits, as in :func:`bnlib.data.load`
     watched : whether to return the statistics of z as well
 
     Returns
@@ -142,18 +142,17 @@ def ended(
         hidden layers: over the training images the standard deviation of z, as a mean over units, and its mean, as a
         root mean square over units
     """
-    data, kind = "centred digits" if centred else "digits", getattr(torch, dtype)
     net, scale = net_of(spec)
     runs = [
-        Run(net=net, seed=seed, lr=lr, batch=batch, steps=steps, data=data, **scale)
+        Run(net=net, seed=seed, lr=lr, batch=batch, steps=steps, inputs=inputs, **scale)
         for lr, seed in product(lrs, range(seeds))
     ]
     keep = {"start": 0, "end": steps} if watched else {}
     hooks = [DataInit] if init else []
-    histories = train(runs, every=steps, keep=keep.values(), dtype=kind, whole=True, hooks=hooks)
+    histories = train(runs, every=steps, keep=keep.values(), dtype=getattr(torch, dtype), whole=True, hooks=hooks)
     values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
     for when, step in keep.items():
-        found = [_watch(net, h.states[step], load(data, h.run.seed).x_train) for h in histories]
+        found = [_watch(net, h.states[step], load("digits", h.run.seed, inputs).x_train) for h in histories]
         values |= {f"std {when}": [std for std, _ in found], f"mean {when}": [mean for _, mean in found]}
     return {name: by_rate(numbers, lrs) for name, numbers in values.items()}
 

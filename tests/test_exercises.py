@@ -17,7 +17,8 @@ from scipy.special import ndtr
 from bnlib import Grads, batch_norm, group_norm, layer_norm, normalize_backward
 from bnlib.catalogue import EXERCISES, Exercise, Mistake
 from bnlib.deep_linear import update_expansion
-from bnlib.exercises import DOUBLE, FAR, Diagnosis, check
+from bnlib.catalogue.explain import DOUBLE
+from bnlib.exercises import FAR, Diagnosis, check
 from bnlib.lab.experiments.fixes import penalized
 from bnlib.normprop import relu_moments
 from bnlib.norms import Moments

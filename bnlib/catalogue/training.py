@@ -367,7 +367,7 @@ EXERCISES = {
         Far(_far_step, 0.03, variance_kept("z")),
     ),
     "08-adam": Exercise(
-        "grads of shape (T, C), a row for each step; m and v, of shape (C,), are not corrected",
+        "grads of shape (T, C), a row for each step, m and v (C,), not corrected",
         _adam_draws((4, 5), (6, 3), (3, 4)),
         ("gamma_new", "m", "v"),
         _ADAM,

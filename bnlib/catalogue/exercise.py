@@ -107,6 +107,15 @@ class Exercise:
             (mistakes, outputs) for mistakes, outputs in made if all(np.isfinite(a).all() for a in outputs.values())
         ]
 
+    @cached_property
+    def first_entries(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Of each output the candidates' first entries, and the size of their largest ones."""
+        made = [outputs for _, outputs in self.candidates]
+        return {
+            name: (np.array([a[name].flat[0] for a in made]), np.array([abs(a[name]).max() for a in made]))
+            for name in self.outputs
+        }
+
 
 def together(found: Iterable[Mistake], pool: Iterable[Mistake], more: int) -> Iterator[tuple[Mistake, ...]]:
     """The mistakes found and so many more from the pool, wherever all of them replace different steps."""

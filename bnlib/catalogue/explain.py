@@ -22,7 +22,9 @@ def explain(
     reference = exercise.run()
 
     def fit(names: Iterable[str]) -> Iterator[tuple[Mistake, ...]]:
-        return (mistakes for mistakes, made in exercise.candidates if _fits(exercise, given, mistakes, names, made))
+        possible = np.flatnonzero(_possible(exercise, given[0], names))
+        pairs = (exercise.candidates[i] for i in possible)
+        return (mistakes for mistakes, made in pairs if _fits(exercise, given, mistakes, names, made))
 
     for mistakes in fit(exercise.outputs):
         return list(mistakes), []
@@ -66,11 +68,11 @@ def same(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
 
 def agree(given: list[Outputs], made: list[Outputs], names: Iterable[str], tolerance: float | None = None) -> bool:
     """Whether the named outputs are the same in every draw, by default as well as their dtype allows."""
-    return all(
-        same(a[n], b[n], tolerance or (SINGLE if is_single(a[n]) else DOUBLE))
-        for a, b in zip(given, made, strict=True)
-        for n in names
-    )
+    return all(same(a[n], b[n], tolerance or _allowed(a[n])) for a, b in zip(given, made, strict=True) for n in names)
+
+
+def _allowed(a: np.ndarray) -> float:
+    return SINGLE if is_single(a) else DOUBLE
 
 
 def is_single(a: np.ndarray) -> bool:
@@ -91,6 +93,15 @@ def _jointly(exercise: Exercise, given: list[Outputs], fits: list[list[tuple[Mis
             if _fits(exercise, given, joined, exercise.outputs, exercise.run(*joined, draws=exercise.draws[:1])[0]):
                 return joined
     return ()
+
+
+def _possible(exercise: Exercise, given: Outputs, names: Iterable[str]) -> np.ndarray:
+    """Which candidates agree with the named outputs' first entries: few, and only these are compared as a whole."""
+    agreeing = np.ones(len(exercise.candidates), bool)
+    for name in names:
+        first, largest = exercise.first_entries[name]
+        agreeing &= abs(first - next(given[name].flat, np.nan)) <= _allowed(given[name]) * largest
+    return agreeing
 
 
 def _fits(

@@ -5,10 +5,9 @@ of mistakes, and, if need be, of what was found with more beside it.
 """
 
 import copy
-import itertools
-import math
+import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from numbers import Real
 from types import CodeType
@@ -16,16 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnlib.catalogue import EXERCISES, Arguments, Exercise, Mistake, Outputs, together
+from bnlib.catalogue import EXERCISES, Arguments, Exercise, Outputs
+from bnlib.catalogue.explain import DOUBLE, SINGLE, agree, explain, in_another_order, is_single, once, same
 
-# Deviations, relative to an output's largest entry: what is asked, and what single precision explains.
-DOUBLE, SINGLE = 1e-6, 1e-4
-# The same for the call with float32 arguments, where the exercise sets no other.
+# The deviation that is allowed with float32 arguments, relative to an output's largest entry, where the exercise sets
+# no other.
 ROUNDING = 1e-3
 # Where that call's values lie, if there is a variance that can cancel.
 FAR = 1e4
-# Three mistakes at once are looked for only if there are no more than so many ways: half a second.
-MANY = 8000
 
 
 class Case(NamedTuple):
@@ -103,31 +100,7 @@ class Diagnosis:
 def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     """Compare a function with the reference and with known mistakes, on random arguments, each time the same.
 
-    - ``"01-weights"``: ``f(x, y, w) -> (line, size)``, x, y and w of shape (N,), line (2,): intercept and slope
-    - ``"02-backward"``: ``f(x, weights, dy) -> (dx, dweights)``, x and dy of shape (N, C), weights (L, C, C)
-    - ``"03-whiten"``: ``f(x, eps) -> white``, x of shape (N, n)
-    - ``"04-orders"``: ``f(w, g, lr) -> terms``, w and g of shape (l,), terms (l + 1,)
-    - ``"05-penalty"``: ``f(z, lam) -> dz``, z of shape (N, C), lam a number
-    - ``"06-batch-norm"``: ``f(x, gamma, beta, eps) -> y``, x of shape (N, C)
-    - ``"06-channels"``: the same, x of shape (N, C, H, W)
-    - ``"07-backward"``: ``f(dy, x, gamma, eps) -> (dx, dgamma, dbeta)``, x of shape (N, C)
-    - ``"07-channels"``: the same, x of shape (N, C, H, W)
-    - ``"08-step"``: ``f(h, W, gamma, beta, dy, lr, eps) -> (W_new, gamma_new, beta_new)``, h of shape (N, D), W (D, C),
-      dy (N, C) the mean loss's gradient with respect to y
-    - ``"08-adam"``: ``f(gamma, grads, lr, beta1, beta2, eps) -> (gamma_new, m, v)``, grads of shape (T, C), a row for
-      each step; m and v, of shape (C,), are not corrected
-    - ``"09-running"``: ``f(means, vars, n, momentum) -> (mean, var)``, means and vars of shape (T, C), a row for each
-      batch of n examples, vars biased; PyTorch's running statistics after them, from mean 0 and variance 1
-    - ``"09-fold"``: ``f(W, b, gamma, beta, mean, var, eps) -> (W_new, b_new)``, W of shape (D, C), the others (C,)
-    - ``"10-pool"``: ``f(counts, means, vars) -> (mean, var)``, counts of shape (S,), means and vars (S, C)
-    - ``"12-axes"``: ``f(x, gamma, beta, groups, eps) -> y``, group norm of x of shape (N, C, L)
-    - ``"12-scale"``: ``f(y, gamma, beta, a) -> y_new``, y of shape (N, C) what layer norm with eps = 0 puts out; then
-      with all weights of the layer, which has no bias, multiplied by the number a, not 0
-    - ``"13-weightnorm"``: ``f(dw, v, g) -> (dv, dg)``, dw and v of shape (units, inputs), g (units,)
-    - ``"13-moments"``: ``f(mean, var) -> (mean_out, var_out)``, all (units,): of relu(z), z Gaussian with mean and var
-    - ``"14-start"``: ``f(normals) -> weights``, both of shape (units, inputs), normals standard normal numbers
-    - ``"14-dropout"``: ``f(h, kept, keep_prob) -> out``, h and out of shape (N, C), kept of that shape with 1 for what
-      is kept and 0 for what is dropped
+    {exercises}
 
     gamma, beta and their gradients are (C,); eps, lr, beta1 and beta2 are numbers. Arguments are NumPy arrays, passed
     by position; outputs may be arrays, torch tensors or lists.
@@ -157,20 +130,22 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
         calls = [_call(function, a, r) for a, r in zip(exercise.draws, exercise.run(), strict=True)]
         reference = [call.case.expected for call in calls]
         given = [_squeezed(call.case) for call in calls]
-        right = [n for n in exercise.outputs if _agree(given, reference, [n], DOUBLE)]
+        right = [n for n in exercise.outputs if agree(given, reference, [n], DOUBLE)]
         in_single = _in_single(function, exercise, right)
     except _UnusableError as error:
         return Diagnosis(False, (str(error),), case=error.case)
-    coarse = [n for n in exercise.outputs if n not in right and _agree(given, reference, [n], SINGLE)]
+    coarse = [n for n in exercise.outputs if n not in right and agree(given, reference, [n], SINGLE)]
     wrong = [n for n in exercise.outputs if n not in right + coarse]
 
-    moved = bool(wrong) and _in_another_order(exercise, given, reference)
-    faults = _explain(exercise, given, reference, right + coarse, wrong) if wrong and not moved else []
+    moved = bool(wrong) and in_another_order(exercise, given)
+    found, unknown = explain(exercise, given, right + coarse, wrong) if wrong and not moved else ([], [])
+    faults = [_Finding(mistake.seen, mistake.remedy) for mistake in found]
+    faults += [_first_difference(name, exercise, given, reference) for name in unknown]
     faults += _on_precision(coarse, given[0])
     faults += in_single.faults
     faults += [
         _Finding(f"The function changes its argument {n}.", f"Write {n} = {n} - a, not {n} -= a.")
-        for n in _once(n for call in calls for n in call.changed)
+        for n in once(n for call in calls for n in call.changed)
     ]
     remarks = [*_on_shapes(calls[0].case), *_on_dtypes(calls[0].case, coarse), *in_single.remarks]
 
@@ -180,9 +155,7 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
         if moved:
             remarks = []  # they would name the wrong ones
             summary = f"The outputs are right, but in another order: return {', '.join(exercise.outputs)}."
-        case = next(
-            c.case for c, g in zip(calls, given, strict=True) if not _agree([g], [c.case.expected], bad, DOUBLE)
-        )
+        case = next(c.case for c, g in zip(calls, given, strict=True) if not agree([g], [c.case.expected], bad, DOUBLE))
     elif in_single.faults:
         summary = f"{_are(in_single.lost)} right in float64, but not in float32."
         case = in_single.case
@@ -190,9 +163,21 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
         summary = "The numbers are right, but:"
     else:
         summary = f"Right: {_and(right)} {'agrees' if len(right) == 1 else 'agree'} with the reference."
-    findings = _once([*faults, *remarks])
-    remedies = _once(finding.remedy for finding in findings if finding.remedy)
+    findings = once([*faults, *remarks])
+    remedies = once(finding.remedy for finding in findings if finding.remedy)
     return Diagnosis(not faults and not bad, (summary, *(finding.seen for finding in findings)), tuple(remedies), case)
+
+
+def _signatures() -> str:
+    """A list of all exercises, with what each takes and returns."""
+    items = (f'``"{name}"``: ``{exercise.signature}``, {exercise.shapes}' for name, exercise in EXERCISES.items())
+    return "\n".join(
+        textwrap.fill(item, 118, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False) for item in items
+    )
+
+
+# For help(check) and the reference.
+check.__doc__ = inspect.cleandoc(check.__doc__ or "").replace("{exercises}", _signatures())
 
 
 class _Call(NamedTuple):
@@ -286,7 +271,7 @@ def _call_in_single(function: Callable[..., Any], exercise: Exercise, around: fl
 
 
 def _lost(exercise: Exercise, case: Case, name: str) -> bool:
-    return not _same(_squeezed(case)[name], case.expected[name], _tolerance(exercise))
+    return not same(_squeezed(case)[name], case.expected[name], _tolerance(exercise))
 
 
 def _first_lost(exercise: Exercise, case: Case, name: str) -> str:
@@ -325,128 +310,9 @@ def _squeezed(case: Case) -> Outputs:
     return {n: a if a.shape == case.expected[n].shape else a.squeeze() for n, a in case.given.items()}
 
 
-def _same(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
-    """Whether a is b; a mistake's outputs may hold what is no number, and then a must have it in the same places."""
-    if a.shape != b.shape:
-        return False
-    scale = abs(b).max()
-    if np.isfinite(scale):
-        return bool(abs(a - b).max() <= tolerance * scale)  # False if there is a NaN
-    finite = np.isfinite(b)
-    return np.array_equal(np.isfinite(a), finite) and (not finite.any() or _same(a[finite], b[finite], tolerance))
-
-
-def _agree(given: list[Outputs], made: list[Outputs], names: Iterable[str], tolerance: float | None = None) -> bool:
-    """Whether the named outputs are the same in every draw, by default as well as their dtype allows."""
-    return all(
-        _same(a[n], b[n], tolerance or (SINGLE if _is_single(a[n]) else DOUBLE))
-        for a, b in zip(given, made, strict=True)
-        for n in names
-    )
-
-
-def _explain(
-    exercise: Exercise, given: list[Outputs], reference: list[Outputs], right: list[str], wrong: list[str]
-) -> list[_Finding]:
-    """The mistakes that give all outputs; failing that, those of each wrong output, or where it first differs."""
-
-    def fit(names: Iterable[str]) -> Iterator[tuple[Mistake, ...]]:
-        return (mistakes for mistakes, made in exercise.candidates if _fits(exercise, given, mistakes, names, made))
-
-    for mistakes in fit(exercise.outputs):
-        return [_Finding(m.seen, m.remedy) for m in mistakes]
-    fits = {
-        name: [mistakes for mistakes in fit([name]) if _agree(exercise.run(*mistakes), reference, right, DOUBLE)]
-        for name in wrong
-    }  # what is right stays right
-    if joint := _jointly(exercise, given, list(fits.values())):
-        return [_Finding(m.seen, m.remedy) for m in joint]
-    found: list[Mistake] = []
-    for several in filter(None, fits.values()):  # those that need the fewest mistakes besides the ones already found
-        found += min(several, key=lambda mistakes: len(set(mistakes) - set(found)))
-    blind = {name: _in_blind_view(exercise, given, name) for name in wrong if not fits[name]}
-    unknown = [name for name, mistakes in blind.items() if not mistakes]
-    further = _further(exercise, given, reference, right, found, unknown) if unknown else {}
-    found += itertools.chain(*blind.values(), *further.values())
-    findings = [_first_difference(name, exercise, given, reference) for name in unknown if name not in further]
-    return [*(_Finding(m.seen, m.remedy) for m in _once(found)), *findings]
-
-
-def _in_another_order(exercise: Exercise, given: list[Outputs], reference: list[Outputs]) -> bool:
-    orders = itertools.permutations(exercise.outputs)
-    next(orders)  # as they are
-    return any(
-        _agree([dict(zip(order, g.values(), strict=True)) for g in given], reference, exercise.outputs)
-        for order in orders
-    )
-
-
-def _jointly(exercise: Exercise, given: list[Outputs], fits: list[list[tuple[Mistake, ...]]]) -> tuple[Mistake, ...]:
-    """The fewest of the mistakes which explain each wrong output that together explain all outputs."""
-    choices = [_once(itertools.chain(*choice)) for choice in itertools.product(*(several[:8] for several in fits))]
-    for mistakes in sorted(choices, key=len):
-        for joined in together(mistakes, (), 0):
-            if _fits(exercise, given, joined, exercise.outputs, exercise.run(*joined, draws=exercise.draws[:1])[0]):
-                return joined
-    return ()
-
-
-def _fits(
-    exercise: Exercise,
-    given: list[Outputs],
-    mistakes: tuple[Mistake, ...],
-    names: Iterable[str],
-    made: Outputs,
-    draw: int = 0,
-) -> bool:
-    """Whether the mistakes give the named outputs: most do not in one draw, for which their outputs are known."""
-    return _agree([given[draw]], [made], names) and _agree(given, exercise.run(*mistakes), names)
-
-
-def _in_blind_view(exercise: Exercise, given: list[Outputs], name: str) -> tuple[Mistake, ...]:
-    """What explains an output as far as the exercise's blind view sees it, and the mistake that it does not see."""
-    blind = exercise.blind
-    if blind and all(a[name].shape == b[name].shape for a, b in zip(given, exercise.run(), strict=True)):
-
-        def seen(runs: list[Outputs]) -> list[Outputs]:
-            with np.errstate(all="ignore"):
-                return [{name: blind.view(outputs[name])} for outputs in runs]
-
-        for mistakes in [(), *((m,) for m in exercise.mistakes)]:
-            if _agree(seen(given), seen(exercise.run(*mistakes)), [name]):
-                return blind.mistake, *mistakes
-    return ()
-
-
-def _further(
-    exercise: Exercise,
-    given: list[Outputs],
-    reference: list[Outputs],
-    right: list[str],
-    found: list[Mistake],
-    unknown: list[str],
-) -> dict[str, tuple[Mistake, ...]]:
-    """Mistakes that explain outputs which no pair explains: what is found with one or two more, or three."""
-    alone = [(mistakes[0], made) for mistakes, made in exercise.candidates if len(mistakes) == 1]
-    pool = [mistake for mistake, made in alone if _agree([made], reference[:1], right)]  # what is right stays right
-    tries = [(_once(found), 1), (_once(found), 2)] if found else []
-    tries += [([], 3)] if math.comb(len(pool), 3) <= MANY else []
-    explained: dict[str, tuple[Mistake, ...]] = {}
-    pairs = list(zip(given, reference, strict=True))
-    draw = max(next(i for i, (a, b) in enumerate(pairs) if not _agree([a], [b], [name])) for name in unknown)
-    for mistakes in itertools.chain(*(together(start, pool, more) for start, more in tries)):
-        made = exercise.run(*mistakes, draws=[exercise.draws[draw]])[0]
-        for name in unknown:
-            if name not in explained and _fits(exercise, given, mistakes, [name], made, draw):
-                explained[name] = mistakes
-        if len(explained) == len(unknown):
-            break
-    return explained
-
-
 def _first_difference(name: str, exercise: Exercise, given: list[Outputs], reference: list[Outputs]) -> _Finding:
     pairs = [(a[name], b[name]) for a, b in zip(given, reference, strict=True)]
-    draw = next(i for i, (a, b) in enumerate(pairs) if not _same(a, b, SINGLE))
+    draw = next(i for i, (a, b) in enumerate(pairs) if not same(a, b, SINGLE))
     a, b = pairs[draw]
     with_ = f"with {_shapes(exercise.draws[draw])}"
     remedy = "The arguments of that call are in .arguments, what is right in .expected: compare step by step."
@@ -496,7 +362,7 @@ def _on_shapes(case: Case) -> list[_Finding]:
 
 def _on_dtypes(case: Case, coarse: list[str]) -> list[_Finding]:
     """Outputs in float32, though the arguments are float64."""
-    low = [n for n, a in case.given.items() if _is_single(a) and n not in coarse]
+    low = [n for n, a in case.given.items() if is_single(a) and n not in coarse]
     if not low:
         return []
     kinds = _and(str(case.given[n].dtype) for n in low)
@@ -551,10 +417,6 @@ def _names(code: CodeType | None) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def _is_single(a: np.ndarray) -> bool:
-    return a.dtype.itemsize < 8
-
-
 def _shapes(arguments: Arguments) -> str:
     return _and(f"{name} {np.shape(a)}" if np.ndim(a) else f"{name} = {a}" for name, a in arguments.items())
 
@@ -569,12 +431,8 @@ def _item(sentence: str) -> str:
     return _filled(sentence, "- ", "  ")
 
 
-def _once(items: Iterable[Any]) -> list[Any]:
-    return list(dict.fromkeys(items))
-
-
 def _and(names: Iterable[str]) -> str:
-    *first, last = _once(names)
+    *first, last = once(names)
     return f"{', '.join(first)} and {last}" if first else last
 
 

@@ -10,9 +10,9 @@ from bnlib.catalogue import (
     fixes,
     inputs,
     selu,
+    serving,
     shift,
     signals,
-    test_time,
     training,
     transform,
     weights,
@@ -27,7 +27,7 @@ EXERCISES: dict[str, Exercise] = (
     | fixes.EXERCISES
     | transform.EXERCISES
     | training.EXERCISES
-    | test_time.EXERCISES
+    | serving.EXERCISES
     | batches.EXERCISES
     | axes.EXERCISES
     | weights.EXERCISES

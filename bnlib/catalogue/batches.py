@@ -1,4 +1,4 @@
-"""Chapter 10: a batch's mean and biased variance (C,) from the counts (S,), means and variances (S, C) of its parts."""
+"""Chapter 10: a batch's mean and biased variance from the counts, means and variances of its parts."""
 
 from types import SimpleNamespace
 
@@ -124,6 +124,7 @@ def _far(around: float) -> Arguments:
 
 EXERCISES = {
     "10-pool": Exercise(
+        "counts of shape (S,), means and vars (S, C), mean and var (C,)",
         _draws([2, 7, 4], [9, 3]),
         ("mean", "var"),
         _POOL,

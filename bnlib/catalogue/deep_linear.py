@@ -1,4 +1,4 @@
-"""Chapter 4: the orders of one update of a product of scalar weights. w and g are (l,), the terms (l + 1,)."""
+"""Chapter 4: the orders of one update of a product of scalar weights."""
 
 from itertools import combinations
 from math import factorial
@@ -95,4 +95,12 @@ def _draws(*depths: int) -> tuple[Arguments, ...]:
     )
 
 
-EXERCISES = {"04-orders": Exercise(_draws(5, 4), ("terms",), _ORDERS, _MISTAKES)}
+EXERCISES = {
+    "04-orders": Exercise(
+        "w and g of shape (l,), terms (l + 1,)",
+        _draws(5, 4),
+        ("terms",),
+        _ORDERS,
+        _MISTAKES,
+    )
+}

@@ -60,6 +60,7 @@ class Exercise:
 
     Attributes
     ----------
+    shapes : of the arguments and outputs, in words; gamma, beta and their gradients are (C,) without a word
     draws : arguments by name, in the function's order; each draw has other shapes
     outputs : the names of the steps that the function returns, in order
     steps : the reference, in the order of computation; a step sees the arguments and the steps before it
@@ -68,12 +69,19 @@ class Exercise:
     blind : a view in which outputs are compared once more, if nothing else explains them
     """
 
+    shapes: str
     draws: tuple[Arguments, ...]
     outputs: tuple[str, ...]
     steps: dict[str, Step]
     mistakes: tuple[Mistake, ...]
     far: Far | None = None
     blind: Blind | None = None
+
+    @property
+    def signature(self) -> str:
+        """The function's arguments and what it returns, such as ``f(x, eps) -> white``."""
+        outputs = ", ".join(self.outputs)
+        return f"f({', '.join(self.draws[0])}) -> {outputs if len(self.outputs) == 1 else f'({outputs})'}"
 
     def run(self, *mistakes: Mistake, draws: Iterable[Arguments] | None = None) -> list[Outputs]:
         """The outputs for each draw, by the reference, or with mistakes made."""
@@ -98,6 +106,15 @@ class Exercise:
         return [
             (mistakes, outputs) for mistakes, outputs in made if all(np.isfinite(a).all() for a in outputs.values())
         ]
+
+    @cached_property
+    def first_entries(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Of each output the candidates' first entries, and the size of their largest ones."""
+        made = [outputs for _, outputs in self.candidates]
+        return {
+            name: (np.array([a[name].flat[0] for a in made]), np.array([abs(a[name]).max() for a in made]))
+            for name in self.outputs
+        }
 
 
 def together(found: Iterable[Mistake], pool: Iterable[Mistake], more: int) -> Iterator[tuple[Mistake, ...]]:

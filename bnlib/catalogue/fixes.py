@@ -1,4 +1,4 @@
-"""Chapter 5: the gradient dz of lam times the mean over the units of mean**2 + (var - 1)**2, for z of shape (N, C)."""
+"""Chapter 5: the gradient dz of lam times the mean over the units of mean**2 + (var - 1)**2."""
 
 import numpy as np
 
@@ -109,6 +109,7 @@ def _far(around: float) -> Arguments:
 
 EXERCISES = {
     "05-penalty": Exercise(
+        "z and dz of shape (N, C), lam a number",
         _draws((7, 4), (5, 3)),
         ("dz",),
         _PENALTY,

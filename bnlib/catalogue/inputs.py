@@ -1,4 +1,4 @@
-"""Chapter 3: ZCA whitening of x of shape (N, n), with the covariance's divisor N and eps added to the eigenvalues."""
+"""Chapter 3: ZCA whitening, with the covariance's divisor N and eps added to the eigenvalues."""
 
 from types import SimpleNamespace
 
@@ -163,6 +163,7 @@ def _far(around: float) -> Arguments:
 
 EXERCISES = {
     "03-whiten": Exercise(
+        "x and white of shape (N, n)",
         _draws((9, 4), (12, 5), (8, 3)),
         ("white",),
         _WHITEN,

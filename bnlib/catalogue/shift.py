@@ -1,4 +1,4 @@
-"""Chapter 1: a weighted line and the effective sample size. x, y, w are (N,), the line (2,): intercept and slope."""
+"""Chapter 1: a weighted line and the effective sample size."""
 
 from types import SimpleNamespace
 
@@ -73,4 +73,12 @@ def _draws(*sizes: int) -> tuple[Arguments, ...]:
     return tuple({"x": rng.normal(1, 2, n), "y": rng.normal(-1, 2, n), "w": rng.lognormal(0.4, 0.7, n)} for n in sizes)
 
 
-EXERCISES = {"01-weights": Exercise(_draws(7, 10), ("line", "size"), _WEIGHTS, _MISTAKES)}
+EXERCISES = {
+    "01-weights": Exercise(
+        "x, y and w of shape (N,), line (2,): intercept and slope",
+        _draws(7, 10),
+        ("line", "size"),
+        _WEIGHTS,
+        _MISTAKES,
+    )
+}

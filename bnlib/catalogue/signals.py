@@ -187,6 +187,7 @@ def _layers_draws(*shapes: tuple[int, int, int]) -> tuple[Arguments, ...]:
 
 EXERCISES = {
     "02-backward": Exercise(
+        "x, dy and dx of shape (N, C), weights and dweights (L, C, C)",
         _layers_draws((7, 5, 3), (4, 6, 2), (6, 3, 4)),
         ("dx", "dweights"),
         _LAYERS,

@@ -1,6 +1,6 @@
 """Chapter 8: one step of gradient descent for a layer with batch norm, and Adam for gamma.
 
-In the step, x is z = h @ W, and dx is dz. In Adam the gradients are given, and arrays hold all steps, (T, C).
+In the step, x is z = h @ W, and dx is dz. In Adam, arrays hold all steps.
 """
 
 from collections.abc import Iterator
@@ -359,11 +359,18 @@ def _adam_draws(*shapes: tuple[int, int]) -> tuple[Arguments, ...]:
 
 EXERCISES = {
     "08-step": Exercise(
+        "h of shape (N, D), W and W_new (D, C), dy (N, C) the mean loss's gradient with respect to y",
         _step_draws((7, 5), (4, 6), (8, 3)),
         ("W_new", "gamma_new", "beta_new"),
         _STEP,
         _step_mistakes(),
         Far(_far_step, 0.03, variance_kept("z")),
     ),
-    "08-adam": Exercise(_adam_draws((4, 5), (6, 3), (3, 4)), ("gamma_new", "m", "v"), _ADAM, _adam_mistakes()),
+    "08-adam": Exercise(
+        "grads of shape (T, C), a row for each step, m and v (C,), not corrected",
+        _adam_draws((4, 5), (6, 3), (3, 4)),
+        ("gamma_new", "m", "v"),
+        _ADAM,
+        _adam_mistakes(),
+    ),
 }

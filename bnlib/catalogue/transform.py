@@ -1,4 +1,4 @@
-"""Chapters 6 and 7: batch norm of x (N, C) or (N, C, H, W), forward and backward.
+"""Chapters 6 and 7: batch norm, of examples and of images, forward and backward.
 
 Statistics keep their axes, as (1, C) or (1, C, 1, 1).
 """
@@ -532,15 +532,35 @@ _FAR_MATRIX, _FAR_IMAGES = (8, 6), (5, 6, 4, 3)
 
 EXERCISES = {
     "06-batch-norm": Exercise(
-        _draws(_UP, *_MATRICES), ("y",), _FORWARD, _forward_mistakes(images=False), _far(_UP, _FAR_MATRIX)
+        "x and y of shape (N, C)",
+        _draws(_UP, *_MATRICES),
+        ("y",),
+        _FORWARD,
+        _forward_mistakes(images=False),
+        _far(_UP, _FAR_MATRIX),
     ),
     "06-channels": Exercise(
-        _draws(_UP, *_IMAGES), ("y",), _FORWARD, _forward_mistakes(images=True), _far(_UP, _FAR_IMAGES)
+        "x and y of shape (N, C, H, W)",
+        _draws(_UP, *_IMAGES),
+        ("y",),
+        _FORWARD,
+        _forward_mistakes(images=True),
+        _far(_UP, _FAR_IMAGES),
     ),
     "07-backward": Exercise(
-        _draws(_BACK, *_MATRICES), _GRADIENTS, BACKWARD, _backward_mistakes(images=False), _far(_BACK, _FAR_MATRIX)
+        "dy, x and dx of shape (N, C)",
+        _draws(_BACK, *_MATRICES),
+        _GRADIENTS,
+        BACKWARD,
+        _backward_mistakes(images=False),
+        _far(_BACK, _FAR_MATRIX),
     ),
     "07-channels": Exercise(
-        _draws(_BACK, *_IMAGES), _GRADIENTS, BACKWARD, _backward_mistakes(images=True), _far(_BACK, _FAR_IMAGES)
+        "dy, x and dx of shape (N, C, H, W)",
+        _draws(_BACK, *_IMAGES),
+        _GRADIENTS,
+        BACKWARD,
+        _backward_mistakes(images=True),
+        _far(_BACK, _FAR_IMAGES),
     ),
 }

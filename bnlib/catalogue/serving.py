@@ -172,6 +172,19 @@ def _fold_draws(*shapes: tuple[int, int]) -> tuple[Arguments, ...]:
 
 
 EXERCISES = {
-    "09-running": Exercise(_running_draws((5, 3), (4, 6)), ("mean", "var"), _RUNNING, _RUNNING_MISTAKES),
-    "09-fold": Exercise(_fold_draws((7, 4), (3, 5), (6, 2)), ("W_new", "b_new"), _FOLD, _FOLD_MISTAKES),
+    "09-running": Exercise(
+        "means and vars of shape (T, C), a row for each batch of n examples, vars biased; PyTorch's running statistics "
+        "after them, mean and var of shape (C,), from mean 0 and variance 1",
+        _running_draws((5, 3), (4, 6)),
+        ("mean", "var"),
+        _RUNNING,
+        _RUNNING_MISTAKES,
+    ),
+    "09-fold": Exercise(
+        "W and W_new of shape (D, C), b, b_new, mean and var (C,)",
+        _fold_draws((7, 4), (3, 5), (6, 2)),
+        ("W_new", "b_new"),
+        _FOLD,
+        _FOLD_MISTAKES,
+    ),
 }

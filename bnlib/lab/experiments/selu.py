@@ -1,6 +1,6 @@
 """What chapter 14 measures: signals in a hundred layers of SELU, and deep networks trained on digits.
 
-Centred digits are bnlib.data's, without the mean image and with pixels of variance 1 on average.
+Centred digits are bnlib.data.load's, with inputs="centred".
 """
 
 from itertools import product
@@ -80,7 +80,7 @@ def _depth(seeds: int, depths: list[int], width: int, arms: dict[str, Settings],
 def draw_inputs(name: str, examples: int, seed: int) -> np.ndarray:
     """(examples, 64) "raw digits", "centred digits", or Gaussian numbers, "mean 3, std 0.1" or "std 5"."""
     if name in ("raw digits", "centred digits"):
-        return load(name.removeprefix("raw "), seed).x_train[:examples]
+        return load("digits", seed, name.removesuffix(" digits")).x_train[:examples]
     mean, std = {"mean 3, std 0.1": (3, 0.1), "std 5": (0, 5)}[name]
     return np.random.default_rng([seed, 14]).normal(mean, std, (examples, 64))
 

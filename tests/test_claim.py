@@ -73,6 +73,7 @@ def with_parts(**intervals):
         (Criterion("within", 1, 0.5), 0.8, 1.6, NOT_SETTLED),
         (Criterion("within", 1, 0.5), 0.1, 2.0, NOT_SETTLED),
         (Criterion("within", 1, 0.5), 0.1, 0.5, NOT_SETTLED),
+        (Criterion("within", 1, 0.5), 1.5, 2.0, NOT_SETTLED),
         (Criterion("within", 1, 0.5), 0.1, 0.4, DOES_NOT_HOLD),
         (Criterion("within", 1, 0.5), 1.6, 2.0, DOES_NOT_HOLD),
         (Criterion("within", 1), 1.0, 1.0, HOLDS),

@@ -212,6 +212,10 @@ def test_the_seed_decides(name):
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(first.x_train, other.x_train)
+    images, _ = load_digits(return_X_y=True)
+    rows = np.random.default_rng(1).permutation(len(images))  # records hold what came out of this split
+    np.testing.assert_array_equal(np.concatenate(first[::2]), images[rows] / 16)
+    np.testing.assert_array_equal(data.load("digits").x_train, data.load("digits", 0).x_train)
 
 
 @pytest.mark.parametrize(

@@ -593,6 +593,30 @@ def test_centred_examples_have_one_rms_norm_and_layer_norm():
     assert np.abs(along.mean(1)).max() > 0.01
 
 
+def test_a_set_that_begins_with_zero_has_its_mean_square():
+    x, gamma, beta, dy = draw((5, C), (C,))
+    x[2, 0] = 0
+    y, cache = rms_norm(x, gamma, beta)
+    np.testing.assert_allclose(y, gamma * x / ((x**2).mean(1)[:, None] + 1e-5) ** 0.5 + beta, rtol=1e-12)
+    np.testing.assert_array_equal(cache.moments.mean, np.zeros(5))
+    assert np.isfinite(normalize_backward(dy, cache).dx).all()
+
+
+@pytest.mark.parametrize("norm", [layer_norm, rms_norm])
+def test_a_gamma_without_axes_is_refused(norm):
+    with pytest.raises(ValueError, match=r"cannot normalize over 0 trailing axes of \(5, 12\): choose 1 to 2"):
+        norm(np.ones((5, C)), np.array(1.0), np.array(0.0))
+
+
+def test_lists_are_arrays_in_both_passes():
+    x, gamma, beta, dy = draw((7, 3), (3,))
+    y, cache = batch_norm(x.tolist(), gamma.tolist(), beta.tolist())
+    expected, _ = batch_norm(x, gamma, beta)
+    np.testing.assert_array_equal(y, expected)
+    for got, want in zip(normalize_backward(dy.tolist(), cache), normalize_backward(dy, cache), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_one_value_has_a_mean_square_but_no_variance():
     y, cache = rms_norm(np.array([[3.0], [-2.0]]), np.ones(1), np.zeros(1), eps=0)
     np.testing.assert_array_equal(y, [[1], [-1]])

@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.checkpoint import checkpoint
 
-from bnlib.lab.distributed import launch
+from bnlib.lab.launch import launch
 from bnlib.running import RunningStats
 
 PAGE = (Path(__file__).parents[1] / "chapters/practice.md").read_text("utf-8")

@@ -97,6 +97,17 @@ def test_the_papers_name_only_commands_that_exist(name: str):
     assert {"book", "test"} <= named <= targets
 
 
+def test_every_file_that_the_table_of_additions_names_exists():
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## What to touch\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (an? [^|]+) \| (.+) \| (.+) \|$", table, re.MULTILINE)
+    kinds = "norm activation layer optimizer data-set experiment claim exercise mistake figure page"
+    assert [kind.split(" ", 1)[1].replace(" ", "-") for kind, *_ in rows] == kinds.split()
+    for kind, touched, told in rows:
+        assert re.search(r"`(tests/|make )", told), f"{kind}: no test"
+        named = re.findall(r"`([^`]+[./][^`]*)`", f"{touched} {told}")
+        assert [name for name in named if not (ROOT / name).exists()] == [], kind
+
+
 def test_one_version_everywhere():
     edition = read((ROOT / "CITATION.cff").read_text())
     newest = re.search(r"^## Version (\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

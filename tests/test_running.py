@@ -305,6 +305,9 @@ def test_lists_and_moments_in_place_of_statistics_do(rng):
     np.testing.assert_allclose(stats.mean, [0.9, 1.9, 2.9], rtol=1e-15)
     y, cache = batch_norm(x, gamma, beta)
     np.testing.assert_allclose(batch_norm_inference(x, gamma, beta, cache.moments), y, rtol=1e-12)
+    weight = rng.normal(size=(3, 2))
+    for got, want in zip(*(fold(w, None, gamma, beta, stats) for w in (weight.tolist(), weight)), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_numbers_of_numpys_leave_float32_alone(rng):

@@ -94,6 +94,10 @@ def test_the_folds_are_shuffled():
     assert domain_auc(source, target, seed=1) != domain_auc(source, target, seed=2)
 
 
+def test_two_folds_of_two_rows_are_enough():
+    assert domain_auc([[0.0], [1.0]], [[10.0], [11.0]], folds=2) == 1
+
+
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("function", [density_ratio, domain_auc])
 def test_what_are_no_rows_is_a_clear_error(function, bad: np.ndarray):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nbformat.v4 import new_code_cell
 
-from tools import notebooks
+from tools.notebooks.files import chapters, read, write
 
 ROOT = Path(__file__).resolve().parent.parent
 ALONE = ROOT / "_build" / "alone"
@@ -53,10 +53,10 @@ def lay_out(folder: Path, paths: Iterable[Path]) -> None:
     for path in paths:
         copy = folder / "chapters" / path.stem / path.name
         copy.parent.mkdir(parents=True)
-        nb = notebooks.read(path)
+        nb = read(path)
         nb.cells.append(new_code_cell(WHICH, id="which-bnlib"))
-        notebooks.write(nb, copy)
+        write(nb, copy)
 
 
 if __name__ == "__main__":
-    lay_out(ALONE, sorted(notebooks.CHAPTERS.glob("*.ipynb")))
+    lay_out(ALONE, chapters())

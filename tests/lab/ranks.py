@@ -1,10 +1,6 @@
 """What the processes of test_distributed.py do: functions that a new process can import."""
 
-import os
-import signal
-import time
 import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -163,30 +159,3 @@ def everything(rank: int, work: Work) -> Done:
         pairs=pair,
         threads=torch.get_num_threads(),
     )
-
-
-def fate(rank: int, folder: str, how: str) -> None:
-    """Rank 1 ends as told, while the others wait for it in an all-reduce."""
-    Path(folder, f"{rank}").write_text(str(os.getpid()))
-    if how == "both raise":
-        dist.all_reduce(torch.ones(3))
-        time.sleep(0 if rank == 1 else 0.25)
-        raise ValueError(f"rank {rank} is the cause")
-    if rank == 1:
-        if how == "exits":
-            os._exit(3)
-        if how == "raises":
-            raise ValueError("this rank's data are missing")
-        time.sleep(60)
-    try:
-        dist.all_reduce(torch.ones(3))
-    except RuntimeError as error:
-        Path(folder, "error.part").write_text(str(error))
-        Path(folder, "error.part").rename(Path(folder, "error"))
-        raise
-
-
-def alone(rank: int, how: str) -> Any:
-    if how == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return lambda: rank  # cannot be pickled

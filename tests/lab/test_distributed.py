@@ -1,13 +1,4 @@
-"""Ranks in real processes have the statistics and gradients of one process with the whole batch, and end together."""
-
-import multiprocessing
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+"""Ranks in real processes have the statistics and gradients of one process with the whole batch."""
 
 import pytest
 import ranks
@@ -18,7 +9,8 @@ from torch import distributed as dist
 from torch.nn.functional import mse_loss
 
 from bnlib.lab.bridge import normalized
-from bnlib.lab.distributed import SyncBatchNorm, convert, launch, shard_step, synchronized
+from bnlib.lab.distributed import SyncBatchNorm, convert, shard_step, synchronized
+from bnlib.lab.launch import launch
 from bnlib.norms import batch_layout
 
 N = 23
@@ -225,90 +217,13 @@ def test_a_rank_computes_with_one_thread(done):
     assert [result.threads for result in done[1]] == [1] * len(done[1])
 
 
-def assert_gone(folder: Path) -> None:
-    """No rank is left, not even as a zombie, to which a signal could still be sent."""
-    assert multiprocessing.active_children() == []
-    for rank in range(2):
-        with pytest.raises(ProcessLookupError):
-            os.kill(int((folder / f"{rank}").read_text()), 0)
-
-
-@pytest.mark.parametrize(
-    ("how", "timeout", "message"),
-    [
-        ("exits", 30.0, "rank 1 of 2 died with exit code 3; the other ranks were stopped"),
-        ("raises", 30.0, "rank 1 of 2 raised ValueError: this rank's data are missing; the other ranks were stopped"),
-        ("both raise", 30.0, "rank 1 of 2 raised ValueError: rank 1 is the cause"),
-        ("hangs", 3.0, "rank 0 of 2, rank 1 of 2 had not finished after 3 s, and all ranks were stopped: a rank hangs"),
-    ],
-)
-def test_the_fate_of_one_rank_ends_all(tmp_path, capfd, how: str, timeout: float, message: str):
-    with pytest.raises(RuntimeError, match=f"^{re.escape(message)}") as caught:
-        launch(ranks.fate, 2, str(tmp_path), how, timeout=timeout)
-    took = time.time() - (tmp_path / "1").stat().st_mtime  # since the rank began, without the start of the processes
-    assert took < (timeout + 3 if how == "hangs" else 10)
-    assert_gone(tmp_path)
-    if how == "raises":
-        (note,) = caught.value.__notes__
-        assert note.splitlines()[-1] == "ValueError: this rank's data are missing"
-        assert "in fate" in note
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_rank_gives_up_by_itself_when_the_launching_process_is_gone(tmp_path):
-    call = f"launch(ranks.fate, 2, {str(tmp_path)!r}, 'hangs', timeout=4)"
-    code = f"import ranks; from bnlib.lab.distributed import launch; {call}"
-    here = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    with (tmp_path / "stderr").open("w") as stderr:
-        parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": here}, stderr=stderr)
-        wait_for(tmp_path / "1", 60)
-        wait_for(tmp_path / "0", 60)
-        began = time.monotonic()
-        parent.kill()
-        parent.wait()
-    wait_for(tmp_path / "error", 30)
-    took = time.monotonic() - began
-    os.kill(int((tmp_path / "1").read_text()), signal.SIGKILL)  # it only sleeps
-    assert took < 4 + 3
-    assert "Timed out waiting 4000ms" in (tmp_path / "error").read_text()
-    assert (tmp_path / "stderr").read_text() == ""
-
-
-def wait_for(path: Path, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path.name} did not come within {seconds} s"
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("killed", "rank 0 of 1 was killed by SIGKILL"),
-        ("returns", "rank 0 of 1 raised TypeError: what it returned cannot be sent back"),
-    ],
-)
-def test_a_single_rank(how: str, message: str):
-    with pytest.raises(RuntimeError, match=message):
-        launch(ranks.alone, 1, how)
-
-
-def test_what_cannot_be_launched():
-    with pytest.raises(ValueError, match="define the function at the top of a module"):
-        launch(lambda rank: rank, 2)
-    with pytest.raises(ValueError, match="0 ranks"):
-        launch(ranks.alone, 0, "killed")
-    with pytest.raises(ValueError, match="in 0 s"):
-        launch(ranks.alone, 1, "killed", timeout=0)
-
-
 def test_without_a_group_the_error_names_the_remedy():
     x, one = torch.randn(5, 3), torch.ones(3)
     for attempt in (
         lambda: synchronized(x, one, one, batch_layout((5, 3))),
         lambda: SyncBatchNorm(3)(x),
     ):
-        with pytest.raises(RuntimeError, match=r"distributed\.launch, or call torch\.distributed\.init_process_group"):
+        with pytest.raises(RuntimeError, match=r"launch\.launch, or call torch\.distributed\.init_process_group"):
             attempt()
 
 

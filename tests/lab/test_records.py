@@ -19,7 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from bnlib._files import write_atomically
 from bnlib.lab import records
 from bnlib.lab.records import Experiment, Record, StaleRecordError, load, measure, measured, stale
-from tools import notebooks
+from tools.notebooks.run import CellFailure, executed
 
 FACTOR = 2.0  # stands for the code that is measured: a test changes it
 
@@ -251,12 +251,12 @@ def test_a_chapters_cell_that_quotes_a_stale_record_fails(tmp_path: Path):
         quote = f'toy = Experiment("toy", cases, run, {TOY.settings}, {TOY.live})\nmeasured(toy, **{TOY.settings}).id'
         return new_notebook(cells=[new_markdown_cell("# A"), new_code_cell(source), new_code_cell(quote)])
 
-    fresh = notebooks.executed(chapter(2.0), tmp_path)
+    fresh = executed(chapter(2.0), tmp_path)
     assert fresh.cells[-1].outputs[0].data["text/plain"] == "'toy'"
     with pytest.raises(
-        notebooks.CellFailure, match=r"cell 4 fails:(.|\n)*StaleRecordError(.|\n)*python -m bnlib.lab.experiments toy"
+        CellFailure, match=r"cell 4 fails:(.|\n)*StaleRecordError(.|\n)*python -m bnlib.lab.experiments toy"
     ):
-        notebooks.executed(chapter(3.0), tmp_path)
+        executed(chapter(3.0), tmp_path)
 
 
 # Where records lie, in a clone and from a wheel

@@ -10,7 +10,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools import notebooks
+from tools.notebooks import files, run
 
 FIGURE = """\
 import base64
@@ -67,7 +67,7 @@ def good_source() -> NotebookNode:
 
 @pytest.fixture(scope="session")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> NotebookNode:
-    return notebooks.executed(good_source(), tmp_path_factory.mktemp("run"))
+    return run.executed(good_source(), tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def save(tmp_path: Path) -> Callable[[NotebookNode], Path]:
     def save_notebook(nb: NotebookNode) -> Path:
         nbformat.validate(nb)
         path = tmp_path / "chapter.ipynb"
-        notebooks.write(nb, path)
+        files.write(nb, path)
         return path
 
     return save_notebook
@@ -98,7 +98,7 @@ def commit(
         settings = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
         for command in (["init", "-q"], ["add", path.name], [*settings, "commit", "-q", "-m", "A chapter"]):
             subprocess.run(["git", *command], cwd=tmp_path, check=True)
-        monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+        monkeypatch.setattr(files, "ROOT", tmp_path)
         return path
 
     return commit_notebook

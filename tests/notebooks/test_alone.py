@@ -14,7 +14,8 @@ from nbformat import NotebookNode
 from packaging.requirements import Requirement
 
 from bnlib import lab
-from tools import alone, notebooks
+from tools import alone
+from tools.notebooks import files
 
 ROOT = Path(__file__).parents[2]
 EMPTY = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -24,7 +25,7 @@ EMPTY = {name: value for name, value in os.environ.items() if name != "PYTHONPAT
 def folder(executed: NotebookNode, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, and one notebook laid out beside it."""
     path = tmp_path_factory.mktemp("source") / "chapter.ipynb"
-    notebooks.write(executed, path)
+    files.write(executed, path)
     folder = tmp_path_factory.mktemp("alone")
     alone.lay_out(folder, [path])
     return folder

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tools import notebooks
+from tools.notebooks import files, guard
 
-CHAPTERS = sorted(notebooks.CHAPTERS.glob("*.ipynb"))
+CHAPTERS = files.chapters()
 
 
 def test_there_are_chapters():
@@ -13,4 +13,4 @@ def test_there_are_chapters():
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_has_no_fault(path):
-    assert [str(fault) for fault in notebooks.guard([path])] == []
+    assert [str(fault) for fault in guard.guard([path])] == []

@@ -10,7 +10,8 @@ from nbformat.v4 import new_markdown_cell
 
 from bnlib.claim import MIME_TYPE
 from tests.notebooks.test_nbval import change_a_claim, change_a_result, change_html
-from tools import notebooks
+from tools.notebooks import compare
+from tools.notebooks.__main__ import main
 
 TITLE, PRINT, RESULT, FIGURE, CARD = 0, 2, 4, 5, 6
 Save = Callable[[NotebookNode], Path]
@@ -22,21 +23,21 @@ def chapter(good: NotebookNode, commit: Save) -> Path:
 
 
 def test_a_chapter_that_says_the_same_passes(chapter: Path, capsys):
-    assert notebooks.main(["compare", str(chapter)]) == 0
+    assert main(["compare", str(chapter)]) == 0
     assert tuple(capsys.readouterr()) == ("1 notebooks, 0 differences\n", "")
 
 
 def test_a_chapter_that_says_something_else_fails(chapter: Path, good: NotebookNode, save: Save, capsys):
     change_a_result(good)
     save(good)
-    assert notebooks.main(["compare", str(chapter), "--against", "HEAD"]) == 1
+    assert main(["compare", str(chapter), "--against", "HEAD"]) == 1
     message = "chapter.ipynb: cell 5: outputs.0.data.text/plain: '1.125', now '1.126'\n"
     assert tuple(capsys.readouterr()) == ("1 notebooks, 1 differences\n", message)
 
 
 def test_pixels_may_differ(executed: NotebookNode, good: NotebookNode):
     good.cells[FIGURE].outputs[0].data["image/png"] = "AAAA"
-    assert list(notebooks.differences(executed, good)) == []
+    assert list(compare.differences(executed, good)) == []
 
 
 def change_a_digit(nb):
@@ -92,18 +93,18 @@ def test_a_difference_is_named_with_its_place(
     executed: NotebookNode, good: NotebookNode, change: Callable[[NotebookNode], None], message: str
 ):
     change(good)
-    ((cell, found),) = notebooks.differences(executed, good)
+    ((cell, found),) = compare.differences(executed, good)
     assert f"cell {cell}: {found}" == message
 
 
 def test_an_output_that_is_gone_is_a_difference(executed: NotebookNode, good: NotebookNode):
     good.cells[PRINT].outputs = []
-    assert list(notebooks.differences(executed, good)) == [(3, "outputs: 1, now 0")]
+    assert list(compare.differences(executed, good)) == [(3, "outputs: 1, now 0")]
 
 
 def test_the_notebooks_own_metadata_count(executed: NotebookNode, good: NotebookNode):
     good.metadata.bnlib.code = "0"
-    ((cell, message),) = notebooks.differences(executed, good)
+    ((cell, message),) = compare.differences(executed, good)
     assert (cell, message.partition(":")[0]) == (None, "bnlib.code")
 
 
@@ -117,7 +118,7 @@ def test_the_notebooks_own_metadata_count(executed: NotebookNode, good: Notebook
     ],
 )
 def test_a_long_line_is_shown_where_it_parts(then: str, now: str, shown: str):
-    message = notebooks.first_difference(f"same\n{'long ' * 100}{then}", f"same\n{'long ' * 100}{now}")
+    message = compare.first_difference(f"same\n{'long ' * 100}{then}", f"same\n{'long ' * 100}{now}")
     assert shown in message
     assert len(message) < 250
 
@@ -131,15 +132,15 @@ def test_other_cells_are_a_difference(executed: NotebookNode, good: NotebookNode
     else:
         good.cells[0], good.cells[1] = good.cells[1], good.cells[0]
     found = [(None, f"other cells, or in another order: 8, now {len(good.cells)}")]
-    assert list(notebooks.differences(executed, good)) == found
+    assert list(compare.differences(executed, good)) == found
 
 
 def test_a_chapter_that_the_commit_does_not_have_fails(chapter: Path, tmp_path: Path):
     new = tmp_path / "new.ipynb"
     new.write_bytes(chapter.read_bytes())
-    assert [str(fault) for fault in notebooks.compare([new, chapter], "HEAD")] == ["new.ipynb: not in HEAD"]
+    assert [str(fault) for fault in compare.compare([new, chapter], "HEAD")] == ["new.ipynb: not in HEAD"]
 
 
 def test_a_commit_that_is_not_there_is_an_error(chapter: Path):
     with pytest.raises(subprocess.CalledProcessError):
-        notebooks.main(["compare", str(chapter), "--against", "nowhere"])
+        main(["compare", str(chapter), "--against", "nowhere"])

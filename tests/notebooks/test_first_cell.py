@@ -15,10 +15,10 @@ import pytest
 from packaging.requirements import Requirement
 
 from bnlib import lab
-from tools import notebooks
+from tools.notebooks import files
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-NEEDED = re.findall(r'"(\w+)"', notebooks.FIRST_CELL.partition("needed =")[2].partition("\n")[0])
+NEEDED = re.findall(r'"(\w+)"', files.FIRST_CELL.partition("needed =")[2].partition("\n")[0])
 GIT = "git+https://github.com/"
 
 
@@ -38,7 +38,7 @@ def run(
             calls.append((name, line))
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else name)
-    cell = notebooks.FIRST_CELL.replace('repository = ""', f'repository = "{repository}"')
+    cell = files.FIRST_CELL.replace('repository = ""', f'repository = "{repository}"')
     exec(cell, {"get_ipython": Shell})
 
 
@@ -91,7 +91,7 @@ def test_elsewhere_the_remedy_is_named(missing, repository: str, colab: bool, me
 
 def test_a_python_that_has_nothing_says_so_in_one_line(tmp_path: Path):
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", notebooks.FIRST_CELL],
+        [sys.executable, "-I", "-S", "-c", files.FIRST_CELL],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -102,7 +102,7 @@ def test_a_python_that_has_nothing_says_so_in_one_line(tmp_path: Path):
 
 
 def test_what_the_cell_looks_for_is_all_that_the_chapters_and_the_laboratory_need():
-    dependencies = tomllib.loads((notebooks.ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    dependencies = tomllib.loads((files.ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     brought = {Requirement(line).name for line in dependencies}
     brought |= {"sklearn" if name == "scikit-learn" else "PIL" if name == "pillow" else name for name in brought}
     assert "platformdirs" in {
@@ -110,8 +110,8 @@ def test_what_the_cell_looks_for_is_all_that_the_chapters_and_the_laboratory_nee
     }  # the kernel's
     used = {*lab.NEEDS, "joblib"} - {"platformdirs"}
     assert "joblib" in {Requirement(line).name for line in metadata.requires("scikit-learn") or ()}
-    for path in notebooks.CHAPTERS.glob("*.ipynb"):
-        for _, cell in notebooks.code_cells(notebooks.read(path)):
+    for path in files.chapters():
+        for _, cell in files.code_cells(files.read(path)):
             for node in ast.walk(ast.parse(cell.source)):
                 if isinstance(node, ast.Import):
                     used |= {alias.name.partition(".")[0] for alias in node.names}

@@ -9,14 +9,15 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 
 from tests.notebooks.conftest import NOTE
-from tools import notebooks
+from tools.notebooks import files, guard
+from tools.notebooks.__main__ import main
 
 TEXT, FIRST, PRINT, EXERCISE, RESULT, FIGURE, CARD, ASIDES = range(8)
 Save = Callable[[NotebookNode], Path]
 
 
 def test_a_good_notebook_is_clean(good: NotebookNode, save: Save):
-    assert notebooks.guard([save(good)]) == []
+    assert guard.guard([save(good)]) == []
 
 
 def strip(nb):
@@ -248,7 +249,7 @@ def leave_language_version(nb):
 )
 def test_a_fault_is_reported(good: NotebookNode, save: Save, break_it, cell: int | None, message: str):
     break_it(good)
-    faults = notebooks.guard([save(good)])
+    faults = guard.guard([save(good)])
     number = None if cell is None else cell + 1
     assert [fault for fault in faults if fault.cell == number and re.search(message, fault.message)], faults
 
@@ -268,14 +269,14 @@ def test_traces_of_a_machine_are_reported(good: NotebookNode, save: Save, place:
         good.cells[PRINT].outputs[0].text = made_here
     else:
         good.cells[CARD].outputs[0].data[place] = {"deep": [made_here]} if place.endswith("json") else made_here
-    (fault,) = notebooks.guard([save(good)])
+    (fault,) = guard.guard([save(good)])
     assert fault.cell == (PRINT if place == "stream" else CARD) + 1
     assert name in fault.message
 
 
 def test_what_only_resembles_a_trace_is_left_alone(good: NotebookNode, save: Save):
     good.cells[PRINT].outputs[0].text = "0x1F, results/home/a, 3/tmp/4, ratio C:D, https://example.org/home/page"
-    assert notebooks.guard([save(good)]) == []
+    assert guard.guard([save(good)]) == []
 
 
 @pytest.mark.parametrize(
@@ -285,24 +286,32 @@ def test_what_only_resembles_a_trace_is_left_alone(good: NotebookNode, save: Sav
 def test_an_ignored_output_with_a_reason_is_allowed(good: NotebookNode, save: Save, source: str, tags: list[str]):
     good.cells[RESULT].source = source
     good.cells[RESULT].metadata["tags"] = tags
-    good.metadata.bnlib.code = notebooks.code_hash(good)
-    assert notebooks.guard([save(good)]) == []
+    good.metadata.bnlib.code = files.code_hash(good)
+    assert guard.guard([save(good)]) == []
 
 
 def test_empty_code_cells_do_not_count(good: NotebookNode, save: Save):
     good.cells.insert(RESULT, new_code_cell("", id="empty"))
-    assert notebooks.guard([save(good)]) == []
+    assert guard.guard([save(good)]) == []
 
 
 def test_the_command_names_file_and_cell_and_fails(good: NotebookNode, save: Save, capsys: pytest.CaptureFixture[str]):
     path = str(save(good))
-    assert notebooks.main(["guard", path]) == 0
+    assert main(["guard", path]) == 0
     run_out_of_order(good)
     save(good)
-    assert notebooks.main(["guard", path]) == 1
+    assert main(["guard", path]) == 1
     assert f"chapter.ipynb: cell {PRINT + 1}: run as [3]" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path):
     with pytest.raises(SystemExit):
-        notebooks.main(["guard", str(tmp_path / "absent.ipynb")])
+        main(["guard", str(tmp_path / "absent.ipynb")])
+
+
+@pytest.mark.parametrize("command", ["guard", "run", "verdicts", "compare"])
+def test_where_there_are_no_chapters_nothing_passes(tmp_path: Path, monkeypatch, capsys, command: str):
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main([command])
+    assert "there are no chapters (chapters/*.ipynb), and a check of nothing would pass" in capsys.readouterr().err

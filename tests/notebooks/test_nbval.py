@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from nbformat import NotebookNode
 
-from tools import notebooks
+from tools.notebooks import files, guard
 
 ROOT = Path(__file__).parents[2]
 PRINT, RESULT, FIGURE, CARD = 2, 4, 5, 6
@@ -52,7 +52,7 @@ def change_a_figures_text(nb):
 
 def raise_an_error(nb):
     nb.cells[RESULT].source = "x / 0"
-    nb.metadata.bnlib.code = notebooks.code_hash(nb)
+    nb.metadata.bnlib.code = files.code_hash(nb)
 
 
 def strip(nb):
@@ -97,7 +97,7 @@ def folder(executed: NotebookNode, tmp_path_factory: pytest.TempPathFactory) -> 
     for break_it in [*SEEN_BY_NBVAL, *SEEN_BY_THE_GUARD_ALONE, *SEEN_BY_NEITHER]:
         nb = copy.deepcopy(executed)
         break_it(nb)
-        notebooks.write(nb, folder / f"{name(break_it)}.ipynb")
+        files.write(nb, folder / f"{name(break_it)}.ipynb")
     return folder
 
 
@@ -121,10 +121,10 @@ def test_nbval_fails(failed: set[str], break_it: Break):
 @pytest.mark.parametrize("break_it", SEEN_BY_THE_GUARD_ALONE, ids=name)
 def test_nbval_passes_but_the_guard_fails(failed: set[str], folder: Path, break_it: Break):
     assert name(break_it) not in failed
-    assert notebooks.guard([folder / f"{name(break_it)}.ipynb"])
+    assert guard.guard([folder / f"{name(break_it)}.ipynb"])
 
 
 @pytest.mark.parametrize("break_it", SEEN_BY_NEITHER, ids=name)
 def test_what_is_right_or_only_pixels_passes_both(failed: set[str], folder: Path, break_it: Break):
     assert name(break_it) not in failed
-    assert notebooks.guard([folder / f"{name(break_it)}.ipynb"]) == []
+    assert guard.guard([folder / f"{name(break_it)}.ipynb"]) == []

@@ -13,7 +13,8 @@ import pytest
 from nbformat import NotebookNode
 from PIL import Image
 
-from tools import notebooks
+from tools.notebooks import files, guard, run
+from tools.notebooks.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 FIRST, PRINT, FIGURE = 1, 2, 5
@@ -32,48 +33,48 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     module.parent.mkdir(parents=True)
     module.touch()
     os.utime(module, (0, 0))
-    monkeypatch.setattr(notebooks, "LIBRARY", tmp_path / "library")
-    monkeypatch.setattr(notebooks, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(run, "LIBRARY", tmp_path / "library")
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results")
     return module
 
 
 def test_a_second_run_writes_the_same_bytes(good: NotebookNode, save: Save, library: Path):
     path = save(good)
     before = path.read_bytes()
-    assert notebooks.run([path], everything=True)
+    assert run.run([path], everything=True)
     assert path.read_bytes() == before
     assert before.endswith(b"}\n")
-    ids = " ".join(cell.id for cell in notebooks.read(path).cells)
+    ids = " ".join(cell.id for cell in files.read(path).cells)
     assert ids == "cell-0 install cell-1 cell-2 cell-3 cell-4 cell-5 cell-6"
     assert list(path.parent.glob(".chapter*")) == []
 
 
 def test_only_what_changed_is_executed(good: NotebookNode, save: Save, library: Path, capsys):
     path = save(good)
-    notebooks.run([path])
+    run.run([path])
     assert "unchanged" in capsys.readouterr().out
     good.cells[PRINT].source = "x = 0.5\nprint('x is', x)"
-    notebooks.run([save(good)])
+    run.run([save(good)])
     assert "executed in" in capsys.readouterr().out
-    assert notebooks.read(path).cells[PRINT].outputs[0].text == "x is 0.5\n"
-    assert notebooks.guard([path]) == []
+    assert files.read(path).cells[PRINT].outputs[0].text == "x is 0.5\n"
+    assert guard.guard([path]) == []
 
 
 def test_a_newer_package_makes_a_chapter_outdated(good: NotebookNode, save: Save, library: Path):
     path = save(good)
-    assert not notebooks.is_outdated(path)
+    assert not run.is_outdated(path)
     make_newer(library, than=path)
-    assert notebooks.is_outdated(path)
+    assert run.is_outdated(path)
 
 
 def test_a_newer_record_makes_a_chapter_outdated(good: NotebookNode, save: Save, library: Path):
-    path, record = save(good), notebooks.RESULTS / "toy.json"
-    notebooks.RESULTS.mkdir()
+    path, record = save(good), run.RESULTS / "toy.json"
+    run.RESULTS.mkdir()
     record.touch()
     os.utime(record, (0, 0))
-    assert not notebooks.is_outdated(path)
+    assert not run.is_outdated(path)
     make_newer(record, than=path)
-    assert notebooks.is_outdated(path)
+    assert run.is_outdated(path)
 
 
 def strip(nb):
@@ -100,8 +101,8 @@ def test_run_mends_what_the_guard_says_it_mends(good: NotebookNode, save: Save, 
     before = path.read_bytes()
     break_it(good)
     save(good)
-    assert notebooks.guard([path])
-    assert notebooks.run([path])
+    assert guard.guard([path])
+    assert run.run([path])
     assert path.read_bytes() == before
 
 
@@ -131,17 +132,17 @@ def test_a_picture_that_another_processor_would_draw_so_is_kept(good: NotebookNo
     then, drawn = copy.deepcopy(good), copy.deepcopy(good)
     change(drawn)
     now = copy.deepcopy(drawn)
-    notebooks.keep_pictures(then, now)
+    run.keep_pictures(then, now)
     assert now == (then if kept else drawn)
     assert kept or now != then
 
 
 def test_a_run_keeps_such_a_picture(good: NotebookNode, save: Save, library: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(notebooks, "look_alike", lambda one, other: True)
+    monkeypatch.setattr(run, "look_alike", lambda one, other: True)
     good.cells[FIGURE].outputs[0].data["image/png"] = "AAAA"
     path = save(good)
     before = path.read_bytes()
-    assert notebooks.run([path], everything=True)
+    assert run.run([path], everything=True)
     assert path.read_bytes() == before
 
 
@@ -156,7 +157,7 @@ def test_a_failing_cell_leaves_the_file_as_it_was(good: NotebookNode, save: Save
     good.cells[PRINT].source = failure
     path = save(good)
     before = path.read_bytes()
-    assert notebooks.main(["run", str(path)]) == 1
+    assert main(["run", str(path)]) == 1
     assert path.read_bytes() == before
     message = capsys.readouterr().err
     assert f"chapter.ipynb: cell {PRINT + 1} fails:\n{failure}" in message
@@ -165,18 +166,18 @@ def test_a_failing_cell_leaves_the_file_as_it_was(good: NotebookNode, save: Save
 def test_the_kernel_gets_the_fixed_environment_whatever_the_shell_says(
     good: NotebookNode, save: Save, library: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for name in notebooks.ENVIRONMENT:
+    for name in run.ENVIRONMENT:
         monkeypatch.setenv(name, "7")
-    good.cells[PRINT].source = f"import os; x = 1; print(*[os.environ[name] for name in {[*notebooks.ENVIRONMENT]}])"
+    good.cells[PRINT].source = f"import os; x = 1; print(*[os.environ[name] for name in {[*run.ENVIRONMENT]}])"
     path = save(good)
-    assert notebooks.run([path])
-    assert notebooks.read(path).cells[PRINT].outputs[0].text == "1 1 1 0 1\n"
+    assert run.run([path])
+    assert files.read(path).cells[PRINT].outputs[0].text == "1 1 1 0 1\n"
 
 
 def test_the_makefile_exports_the_same_environment():
     lines = [line.split() for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("export ")]
     exports = {line[1]: line[3] for line in lines}
-    assert notebooks.ENVIRONMENT.items() - {("TQDM_DISABLE", "1")} <= exports.items()
+    assert run.ENVIRONMENT.items() - {("TQDM_DISABLE", "1")} <= exports.items()
 
 
 def test_the_makefile_silences_progress_bars_where_notebooks_are_compared_and_nowhere_else():

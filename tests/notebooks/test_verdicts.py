@@ -8,7 +8,8 @@ import pytest
 from nbformat import NotebookNode
 
 from bnlib.claim import MIME_TYPE
-from tools import notebooks
+from tools.notebooks import verdicts
+from tools.notebooks.__main__ import main
 
 CARD = 6
 Save = Callable[[NotebookNode], Path]
@@ -28,15 +29,15 @@ def chapter(good: NotebookNode, commit: Callable[[NotebookNode], Path]) -> Path:
 
 
 def test_a_line_for_each_claim(good: NotebookNode):
-    assert notebooks.verdicts(claim(good)) == ["toy: holds only if: depth 3; depth 12"]
-    assert notebooks.verdicts(claim(good, verdict="does not hold", conditions=[])) == ["toy: does not hold"]
+    assert verdicts.verdicts(claim(good)) == ["toy: holds only if: depth 3; depth 12"]
+    assert verdicts.verdicts(claim(good, verdict="does not hold", conditions=[])) == ["toy: does not hold"]
     good.cells[CARD].outputs = []
-    assert notebooks.verdicts(good) == []
+    assert verdicts.verdicts(good) == []
 
 
 def test_the_same_verdicts_pass(chapter: Path, good: NotebookNode, save: Save, capsys):
     save(claim(good, effect=0.26))  # other digits are no other verdict
-    assert notebooks.main(["verdicts", str(chapter), "--against", "HEAD"]) == 0
+    assert main(["verdicts", str(chapter), "--against", "HEAD"]) == 0
     assert tuple(capsys.readouterr()) == ("chapter: toy: holds only if: depth 3; depth 12\n", "")
 
 
@@ -52,7 +53,7 @@ def test_another_verdict_fails_and_is_shown(
     chapter: Path, good: NotebookNode, save: Save, capsys, changed: dict[str, object], now: str
 ):
     save(claim(good, **changed))
-    assert notebooks.main(["verdicts", str(chapter), "--against", "HEAD"]) == 1
+    assert main(["verdicts", str(chapter), "--against", "HEAD"]) == 1
     shown = capsys.readouterr()
     assert shown.out == f"chapter: {now}\n"
     assert "chapter: HEAD says toy: holds only if: depth 3; depth 12\n" in shown.err
@@ -62,16 +63,16 @@ def test_another_verdict_fails_and_is_shown(
 def test_a_claim_that_is_gone_fails(chapter: Path, good: NotebookNode, save: Save, capsys):
     good.cells[CARD].outputs = []
     save(good)
-    assert notebooks.main(["verdicts", str(chapter), "--against", "HEAD"]) == 1
-    assert notebooks.main(["verdicts", str(chapter)]) == 0
+    assert main(["verdicts", str(chapter), "--against", "HEAD"]) == 1
+    assert main(["verdicts", str(chapter)]) == 0
 
 
 def test_a_chapter_that_the_commit_does_not_have_differs(chapter: Path, tmp_path: Path):
     new = tmp_path / "new.ipynb"
     new.write_bytes(chapter.read_bytes())
-    assert notebooks.main(["verdicts", str(new), "--against", "HEAD"]) == 1
+    assert main(["verdicts", str(new), "--against", "HEAD"]) == 1
 
 
 def test_a_commit_that_is_not_there_is_an_error(chapter: Path):
     with pytest.raises(subprocess.CalledProcessError):
-        notebooks.main(["verdicts", str(chapter), "--against", "nowhere"])
+        main(["verdicts", str(chapter), "--against", "nowhere"])

@@ -1,0 +1,1 @@
+"""Execute the chapters in one fixed environment, and find what is wrong with what they show."""

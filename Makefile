@@ -16,7 +16,7 @@ CONSTRAINED := -c constraints.txt
 
 NODE_STAMP := node_modules/.stamp
 
-.PHONY: help book test newest newest-checks notebooks notebooks-branch compare measure verdicts serve chromium weight screenshots pdf site-report links lab bench lint portability clean
+.PHONY: help book test check newest newest-checks notebooks notebooks-branch compare measure verdicts serve chromium weight screenshots pdf site-report links lab bench lint portability clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
 
@@ -87,17 +87,25 @@ newest-checks: $(VENV)/.stamp-dev book chromium
 	$(BIN)/python -m pip list --format freeze
 	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 $(NBVAL)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --deselect $(PINS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --deselect $(PINS)
 
 # The one check that asks for the versions of constraints.txt.
 PINS := tests/test_project.py::test_what_is_installed_is_what_is_pinned
 
-# pytest's own run comes last, so that its closing line ends the output. A file's tests share a worker and its fixtures.
+# pytest's own run comes last, so that its closing line ends the output. Each worker takes half of the tests in their
+# order, so that a file's tests mostly share its fixtures; who is done first takes over some of the other's.
 test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
 	$(BIN)/python -m tools.notebooks guard
 	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 $(NBVAL)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# For daily work. A change of bnlib's core touches most tests; the site's are left out.
+check: $(VENV)/.stamp-dev lint  ## lint, guard, and the tests that the change touches (AGAINST=main: since the branch left it)
+	$(BIN)/python tools/notebooks.py guard
+	mkdir -p _build
+	$(BIN)/python -m tools.affected --against $(or $(AGAINST),HEAD) > _build/affected
+	test ! -s _build/affected || $(BIN)/python -m pytest -n 2 --dist worksteal -q $$(cat _build/affected)
 
 # Strict: every text output of every chapter must come out again. Images are not compared, their text is. tools.alone
 # has laid each chapter into an empty folder, and bnlib comes from a wheel: so each must run wherever a reader takes it.

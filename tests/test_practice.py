@@ -614,17 +614,6 @@ def running_means(rank: int, copied: bool | None) -> dict[str, torch.Tensor]:
     return {**found, "wrapped": running(layer)[0].clone()}
 
 
-@pytest.mark.parametrize("copied", [None, False], ids=["default", "not copied"])
-def test_statistics_of_process_0_overwrite_the_others(copied: bool | None):
-    first, second = launch(running_means, 2, copied)
-    torch.testing.assert_close(first["trained"], first["own"])  # nothing of the second's share
-    assert (first["called directly"] - second["called directly"]).abs().min() > 0.5
-    if copied is False:
-        torch.testing.assert_close(second["wrapped"], second["own"])
-    else:
-        torch.testing.assert_close(second["wrapped"], first["own"])
-
-
 def wrapped_means(rank: int) -> dict[str, torch.Tensor]:
     """One process: the running mean of a norm right after it was wrapped, where the processes started differently."""
     found = {}
@@ -637,12 +626,6 @@ def wrapped_means(rank: int) -> dict[str, torch.Tensor]:
             DistributedDataParallel(layer, **{argument: copied})
         found[argument] = running(layer)[0].clone()
     return found
-
-
-def test_the_argument_that_replaces_broadcast_buffers_still_copies_at_the_wrapping():
-    _, second = launch(wrapped_means, 2)
-    assert (second["broadcast_buffers"] == 1).all()
-    assert (second["forward_sync_buffers"] == 0).all()
 
 
 def unequal_parts(rank: int) -> dict[str, torch.Tensor]:
@@ -664,8 +647,47 @@ def unequal_parts(rank: int) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_unequal_parts_count_equally_unless_the_loss_is_weighted():
-    for found in launch(unequal_parts, 2):
+class Found(NamedTuple):
+    """What a process of two finds, in all that is asked of it: starting it takes seconds."""
+
+    means: dict[bool | None, dict[str, torch.Tensor]]  # by whether buffers are copied; None: as by default
+    wrapped: dict[str, torch.Tensor]
+    unequal: dict[str, torch.Tensor]
+
+
+def found_by(rank: int) -> Found:
+    return Found(
+        means={copied: running_means(rank, copied) for copied in (None, False)},
+        wrapped=wrapped_means(rank),
+        unequal=unequal_parts(rank),
+    )
+
+
+@pytest.fixture(scope="module")
+def both() -> list[Found]:
+    """What two processes find."""
+    return launch(found_by, 2)
+
+
+@pytest.mark.parametrize("copied", [None, False], ids=["default", "not copied"])
+def test_statistics_of_process_0_overwrite_the_others(both: list[Found], copied: bool | None):
+    first, second = (found.means[copied] for found in both)
+    torch.testing.assert_close(first["trained"], first["own"])  # nothing of the second's share
+    assert (first["called directly"] - second["called directly"]).abs().min() > 0.5
+    if copied is False:
+        torch.testing.assert_close(second["wrapped"], second["own"])
+    else:
+        torch.testing.assert_close(second["wrapped"], first["own"])
+
+
+def test_the_argument_that_replaces_broadcast_buffers_still_copies_at_the_wrapping(both: list[Found]):
+    second = both[1].wrapped
+    assert (second["broadcast_buffers"] == 1).all()
+    assert (second["forward_sync_buffers"] == 0).all()
+
+
+def test_unequal_parts_count_equally_unless_the_loss_is_weighted(both: list[Found]):
+    for found in (process.unequal for process in both):
         torch.testing.assert_close(found["plain"], found["examples"])
         torch.testing.assert_close(found["weighted"], found["whole"])
         assert (found["plain"] - found["whole"]).abs().max() > 0.1

@@ -156,9 +156,14 @@ def first_visit(chromium: Browser, address: str) -> list[Fetch]:
     page.goto(address)
     page.evaluate(PICTURES)
     page.wait_for_load_state("networkidle")
-    fetches = [Fetch(response.url, response.request.resource_type, _wire_size(response)) for response in responses]
+    found = fetches(responses)
     page.context.close()
-    return fetches
+    return found
+
+
+def fetches(responses: list[Response]) -> list[Fetch]:
+    """Return what the answers of a page that is still open would be over the wire."""
+    return [Fetch(response.url, response.request.resource_type, _wire_size(response)) for response in responses]
 
 
 def _wire_size(response: Response) -> int:

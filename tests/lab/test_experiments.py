@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -207,17 +208,8 @@ def test_ctrl_c_says_that_what_is_done_is_kept(
 
 
 def test_workers_leave_the_bar_to_their_parent(monkeypatch: pytest.MonkeyPatch):
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-        def write(self, text: str) -> None: ...
-
-        def flush(self) -> None: ...
-
-    monkeypatch.setattr(train_module.sys, "stderr", Terminal())
-    with train_module.progress(total=1) as bar:
-        assert not bar.disable
+    monkeypatch.setattr(train_module, "tqdm", lambda **about: about)  # what the bar is told
+    monkeypatch.setattr(train_module.sys, "stderr", SimpleNamespace(isatty=lambda: True))
+    assert train_module.progress(total=1) == {"total": 1, "delay": 1, "leave": False}  # the environment decides
     monkeypatch.setattr(train_module.multiprocessing, "parent_process", lambda: object())
-    with train_module.progress(total=1) as bar:
-        assert bar.disable
+    assert train_module.progress(total=1) == {"total": 1, "delay": 1, "leave": False, "disable": True}

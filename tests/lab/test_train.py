@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from bnlib.data import load
 from bnlib.lab import nets, records
@@ -646,14 +648,17 @@ Ipykernel.__module__ = "ipykernel.iostream"
 
 
 def watch(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a training of a bit more than a second writes to stderr."""
-    step = train_module._Program._step
+    """What a training writes to stderr whose steps take 0.4 s by the bar's clock, whatever TQDM_DISABLE says."""
+    now, step = [time.time()], train_module._Program._step
 
     def slow_step(self, number: int) -> None:
         step(self, number)
-        time.sleep(0.4)
+        now[0] += 0.4
 
     monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)  # no thread that draws the bar by another clock
+    monkeypatch.setattr(train_module, "tqdm", partial(tqdm, disable=False))
     monkeypatch.setattr(train_module._Program, "_step", slow_step)
     train([Run(spec=UNITS, steps=4)])
     return stream.getvalue()

@@ -1,16 +1,17 @@
 """Looks at a page as a reader's browser does, or at the files of a site, and says what is wrong."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page, Response
 
-from tools.browser import PICTURES, VIEWS, View, first_visit, pages
+from tools.browser import PICTURES, VIEWS, View, fetches, pages
 from tools.pdf import PAPER
 
 # Everything folded is opened first: what a reader can open must be as good as the rest.
@@ -61,7 +62,7 @@ CUT_OFF = """() => [...document.querySelectorAll("article *")].filter(element =>
 # Records what the Tab key reaches, and whether it looks any different then.
 REACHED = """() => {
     const still = document.createElement("style");
-    still.textContent = "* { transition: none !important }";
+    still.textContent = "* { scroll-behavior: auto !important; transition: none !important }";
     document.head.append(still);
     const look = element => {
         const { outlineStyle, outlineWidth, outlineColor, boxShadow } = getComputedStyle(element);
@@ -72,14 +73,21 @@ REACHED = """() => {
         element => element.tabIndex >= 0 && !element.disabled && element.checkVisibility({ visibilityProperty: true }));
     const before = new Map(expected.map(element => [element, look(element)]));
     const reached = [];
-    document.addEventListener("focusin", ({ target }) =>
-        reached.push({ target, seen: look(target) !== before.get(target) }));
-    window.keyboard = { expected, reached };
+    const note = ({ target }) => reached.push({ target, seen: look(target) !== before.get(target) });
+    document.addEventListener("focusin", note);
+    const end = () => {  // the page is as it was
+        document.removeEventListener("focusin", note);
+        document.activeElement.blur();
+        scrollTo(0, 0);
+        still.remove();
+    };
+    window.keyboard = { expected, reached, end };
     return expected.length;
 }"""
 
 UNREACHED = """() => {
-    const { expected, reached } = window.keyboard;
+    const { expected, reached, end } = window.keyboard;
+    end();
     const name = ({ localName, className, textContent }) =>
         `<${localName} class="${className}"> ${textContent.trim().slice(0, 40)}`;
     const order = reached.map(({ target }) => target);
@@ -116,15 +124,52 @@ PRINTED = """() => {
         element.getBoundingClientRect().right > edge || element.matches("pre, div.math, figure")
         && element.scrollWidth > element.clientWidth + 1);
     const all = (elements, what) => [...new Set(elements.map(name))].map(element => `${what} ${element}`);
+    dispatchEvent(new Event("afterprint"));
     return [
         ...all(found, "it prints"), ...lost.map(shown => `it does not print the ${shown}`),
         ...all(pale, "too pale for paper:"), ...all(wide, "wider than the paper:"),
     ];
 }"""
 
+OTHER_THEME = """scheme => {
+    const { theme = scheme } = document.documentElement.dataset;  // a page without themes has nothing to follow with
+    return theme === scheme ? [] : [`the reader prefers ${scheme}, but the page is ${theme}`];
+}"""
+
+# A page of code has thousands of words in some dozens of classes, and axe's time goes with the number of elements. A
+# word in an element that has nothing but a class becomes plain text, if another of its class stays, within the same
+# kinds of elements and with the same look: nothing but the place tells them apart. The letters stay where they are.
+THIN = """() => {
+    const kinds = new Map();
+    const kind = element => {
+        if (!element) return "";
+        if (!kinds.has(element)) {
+            kinds.set(element, `${kind(element.parentElement)} ${element.localName}.${element.className}`);
+        }
+        return kinds.get(element);
+    };
+    const stay = new Set();
+    const repeated = new Set([...document.querySelectorAll("pre > span")].filter(span => {
+        if (span.firstElementChild || span.getAttributeNames().some(name => name !== "class")) return false;
+        const { color, backgroundColor, fontSize, fontWeight, opacity } = getComputedStyle(span);
+        const long = span.textContent.trim().length > 1;
+        const word = [kind(span), color, backgroundColor, fontSize, fontWeight, opacity, long].join();
+        if (stay.has(word)) return true;
+        stay.add(word);
+        return false;
+    }));
+    for (const pre of document.querySelectorAll("pre")) {
+        const parts = [...pre.childNodes].map(part => repeated.has(part) ? part.textContent : part);
+        pre.replaceChildren(...parts);  // at once: word by word the styles would be looked through for each
+        pre.normalize();
+    }
+}"""
+
 # Marks one element for each way in which text looks: its colour, size, weight, and what is behind it. Of thousands of
-# words of code there are some dozens, and contrast, which takes most of axe's time, is a matter of these.
+# words there are some dozens, and contrast, which takes most of axe's time, is a matter of these. Axe passes by what is
+# a single letter, so that cannot stand for others.
 LOOKS = """() => {
+    for (const marked of document.querySelectorAll("[data-look]")) delete marked.dataset.look;
     const own = element => {
         const { backgroundColor, backgroundImage, opacity, filter } = getComputedStyle(element);
         return [backgroundColor, backgroundImage, opacity, filter].join();
@@ -137,84 +182,147 @@ LOOKS = """() => {
     };
     const seen = new Set();
     for (const element of document.querySelectorAll("body *")) {
-        const text = [...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim());
+        const text = [...element.childNodes].filter(({ nodeType }) => nodeType === Node.TEXT_NODE)
+            .map(({ data }) => data).join("").trim();
         if (!text || !element.checkVisibility()) continue;
+        const long = text.length > 1;
         const { color, fontSize, fontWeight, textShadow } = getComputedStyle(element);
-        const look = [color, fontSize, fontWeight, textShadow, ground(element)].join();
+        const look = [color, fontSize, fontWeight, textShadow, long, ground(element)].join();
         if (!seen.has(look)) element.dataset.look = "";
         seen.add(look);
     }
 }"""
-CONTRAST = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
-ALL_BUT_CONTRAST = {
-    view: {
-        "resultTypes": ["violations"],
-        "rules": {"color-contrast": {"enabled": False}, "target-size": {"enabled": view == VIEWS["phone"]}},
-    }
-    for view in VIEWS.values()
-}
+
+# Contrast only of what LOOKS has marked, in one run with the other rules: what axe knows of the page then serves all.
+AXE = f"""() => {{
+    if (!window.axe) {{ {AXE_SCRIPT} }}
+    axe.configure({{ rules: [{{ id: "color-contrast", selector: "[data-look]" }}] }});
+}}"""
+VIOLATIONS = "options => axe.run(document, options).then(({ violations }) => violations)"
+
+
+def _rules(view: View) -> dict[str, Any]:
+    """What axe looks for: contrast but on a phone, where the colours are the wide page's, all else but in the dark."""
+    if view == VIEWS["dark"]:
+        return {"runOnly": ["color-contrast"]}
+    phone = view == VIEWS["phone"]
+    return {"rules": {"color-contrast": {"enabled": not phone}, "target-size": {"enabled": phone}}}
+
+
+class Visit(NamedTuple):
+    """A page that is open, what has gone wrong on it so far, and what it was sent."""
+
+    page: Page
+    wrong: list[str]
+    responses: list[Response]
+
+
+@contextmanager
+def visit(context: BrowserContext, address: str) -> Iterator[Visit]:
+    """Open ``address`` in a new context, listen to the end to what goes wrong, and close the context."""
+    page = context.new_page()
+    responses: list[Response] = []
+    page.on("response", lambda response: responses.append(response))
+    wrong = _listen(page, urlsplit(address).netloc)
+    page.goto(address)
+    yield Visit(page, wrong, responses)
+    page.wait_for_load_state("networkidle")  # what is fetched late may fail too
+    context.close()
+
+
+def _screen(view: View) -> dict[str, Any]:
+    """How a context is given a view."""
+    return {"viewport": {"width": view.width, "height": 800}, "color_scheme": view.scheme}
 
 
 def problems(browser: Browser, address: str, view: View = VIEWS["wide"]) -> list[str]:
     """Return one sentence for each thing that is wrong with the page at ``address``, on a first visit."""
-    context = browser.new_context(viewport={"width": view.width, "height": 800}, color_scheme=view.scheme)
-    page = context.new_page()
-    found = _listen(page, urlsplit(address).netloc)
-    page.goto(address)
+    with visit(browser.new_context(**_screen(view)), address) as (page, wrong, _):
+        found = look_problems(page, view)
+    return wrong + found
+
+
+class Seen(NamedTuple):
+    """What is wrong with a page: in the ways in which one visit looks at it."""
+
+    keyboard: list[str]
+    printed: list[str]
+    weight: list[str]
+    wide: list[str]
+    dark: list[str]
+
+
+def seen(browser: Browser, address: str, limit: int) -> Seen:
+    """Return what is wrong with the page at ``address`` in one visit; its weight may be ``limit`` bytes.
+
+    First with everything folded, as a reader finds it: by keyboard and on paper. Then unfolded, light and dark.
+    """
+    wide, dark = VIEWS["wide"], VIEWS["dark"]
+    with visit(browser.new_context(**_screen(wide)), address) as (page, wrong, responses):
+        keyboard = keyboard_problems(page)
+        printed = print_problems(page)
+        page.emulate_media(media="screen", color_scheme=wide.scheme)
+        page.set_viewport_size(_screen(wide)["viewport"])
+        page.evaluate(PICTURES)
+        page.wait_for_load_state("networkidle")
+        weight = weight_problems(responses, limit)
+        light = look_problems(page, wide)
+        page.emulate_media(color_scheme=dark.scheme)
+        night = look_problems(page, dark)
+    return Seen(keyboard, printed, weight, wrong + light, night)
+
+
+def look_problems(page: Page, view: View) -> list[str]:
+    """Return what is wrong with an open page, everything unfolded, in the view that it is in."""
     page.evaluate(UNFOLD)
     page.evaluate(PICTURES)
+    found = page.evaluate(OTHER_THEME, view.scheme)
     for look in (UNSIZED_MATHS, MISSING_FONT, MATHS_SCRIPT, RAW_TEX, SIDEWAYS, CUT_OFF):
         found += page.evaluate(look)
-    for violation in _axe(page, view):
+    for violation in axe_violations(page, _rules(view)):
         nodes = [f"{node['html']} ({node['failureSummary']})" for node in violation["nodes"][:3]]
         found.append(f"axe, {violation['id']}: {'; '.join(nodes)}")
-    page.wait_for_load_state("networkidle")  # what is fetched late may fail too
-    context.close()
     return found
 
 
-def _axe(page: Page, view: View) -> list[dict[str, Any]]:
-    """What axe finds: contrast but on a phone, where the colours are the wide page's, all else but in the dark."""
-    found = []
-    if view != VIEWS["dark"]:
-        found += Axe().run(page, options=ALL_BUT_CONTRAST[view]).response["violations"]
-    if view != VIEWS["phone"]:
-        page.evaluate(LOOKS)
-        found += Axe().run(page, {"include": [["[data-look]"]]}, CONTRAST).response["violations"]
-    return found
+def axe_violations(page: Page, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what axe finds on an open page, from which it takes what is there again and again."""
+    for script in (THIN, LOOKS, AXE):
+        page.evaluate(script)
+    return page.evaluate(VIOLATIONS, {"resultTypes": ["violations"], **options})
 
 
-def keyboard_problems(browser: Browser, address: str) -> list[str]:
-    """Return what the Tab key does not reach in the order of the page, and where its focus is not to be seen."""
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.goto(address)
+def keyboard_problems(page: Page) -> list[str]:
+    """Return what the Tab key does not reach in the order of a fresh page, and where its focus is not to be seen."""
     page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
     for _ in range(page.evaluate(REACHED)):
-        page.keyboard.press("Tab")
-    found = page.evaluate(UNREACHED)
-    page.close()
-    return found
+        page.keyboard.down("Tab")  # held down it comes again and again
+    page.keyboard.up("Tab")
+    return page.evaluate(UNREACHED)
 
 
-def print_problems(browser: Browser, address: str) -> list[str]:
-    """Return what a page has too much on A4 paper, what it lacks, what is cut there, and what can't be read.
+def print_problems(page: Page) -> list[str]:
+    """Return what an open page has too much on A4 paper, what it lacks, what is cut there, and what can't be read.
 
-    The reader looks at the site by night: paper is light all the same.
+    The reader looks at the site by night: paper is light all the same. The page stays in that view.
     """
-    page = browser.new_page(viewport={"width": PAPER, "height": 950}, color_scheme="dark")
-    page.emulate_media(media="print")
-    page.goto(address)
-    found = page.evaluate(PRINTED)
-    page.close()
-    return found
+    page.set_viewport_size({"width": PAPER, "height": 950})
+    page.emulate_media(media="print", color_scheme="dark")
+    return page.evaluate(PRINTED)
 
 
-def weight_problems(browser: Browser, address: str, limit: int) -> list[str]:
+def weight_problems(responses: list[Response], limit: int) -> list[str]:
     """Return the heaviest fetches of a first visit, if it sends more than ``limit`` bytes over the wire."""
-    visit = sorted(first_visit(browser, address), key=lambda fetch: -fetch.size)
+    visit = sorted(fetches(responses), key=lambda fetch: -fetch.size)
     weight = sum(fetch.size for fetch in visit)
     heaviest = ", ".join(f"{fetch.address} ({fetch.size})" for fetch in visit[:5])
     return [f"{weight} bytes over the wire, above all {heaviest}"] if weight > limit else []
+
+
+@cache
+def parse(page: Path) -> BeautifulSoup:
+    """Read a built page, once for all who look at it; nobody changes it."""
+    return BeautifulSoup(page.read_text("utf-8"), "html.parser")
 
 
 def file_problems(folder: Path, below: str = "/any/path/") -> list[str]:
@@ -223,10 +331,6 @@ def file_problems(folder: Path, below: str = "/any/path/") -> list[str]:
     @cache
     def anchors(page: Path) -> set[str]:
         return {str(tag["id"]) for tag in parse(page).select("[id]")}
-
-    @cache
-    def parse(page: Path) -> BeautifulSoup:
-        return BeautifulSoup(page.read_text("utf-8"), "html.parser")
 
     def dead(page: str, link: str) -> bool:
         parts = urlsplit(urljoin(below + page, link))

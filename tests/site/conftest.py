@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Browser
 
 from tools import browser
@@ -52,8 +53,17 @@ def build_sample(book: Path, **environment: str) -> Path:
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small book, built as the real one is, that has everything a chapter may have."""
-    return build_sample(tmp_path_factory.mktemp("book"))
+    """The folder of a small book, built as the real one is, that has everything a chapter may have.
+
+    It is built once for all workers of a run, whose folders stand side by side.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sample"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            build_sample(book := tmp_path_factory.mktemp("book"))
+            book.rename(folder)
+    return folder / "_build/html"
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,11 @@ from xml.etree import ElementTree
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from bs4 import BeautifulSoup
 from playwright.sync_api import Browser
 from sphinx.errors import ConfigError
 
 from _ext.address import read
-from tests.site.checker import file_problems, problems
+from tests.site.checker import file_problems, parse, problems
 from tests.site.conftest import build_sample
 from tools import browser
 from tools.browser import VIEWS, View
@@ -33,10 +32,6 @@ def published_address(published: Path) -> Iterator[str]:
     """Where it is served, below the path that it was built for."""
     with browser.serve(published, "/a/book") as served:
         yield served
-
-
-def parse(page: Path) -> BeautifulSoup:
-    return BeautifulSoup(page.read_text("utf-8"), "html.parser")
 
 
 @pytest.mark.parametrize("path", PAGES)

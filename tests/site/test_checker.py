@@ -1,14 +1,14 @@
 """The checker of pages sees what is wrong with broken ones."""
 
+import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
-from tests.site.checker import file_problems, keyboard_problems, print_problems, problems, weight_problems
+from tests.site.checker import Seen, file_problems, keyboard_problems, print_problems, problems, seen
 from tools import browser
 from tools.browser import VIEWS, View
 
@@ -113,10 +113,14 @@ def tab(tmp_path: Path, chromium: Browser) -> Callable[[str], list[str]]:
     return lambda body: on_page(keyboard_problems, tmp_path, chromium, body)
 
 
-def on_page(look: Callable[[Browser, str], list[str]], folder: Path, chromium: Browser, body: str) -> list[str]:
+def on_page(look: Callable[[Page], list[str]], folder: Path, chromium: Browser, body: str) -> list[str]:
     (folder / "page.html").write_text(HTML.format(head="", body=body), "utf-8")
+    page = chromium.new_page()
     with browser.serve(folder) as address:
-        return look(chromium, f"{address}/page.html")
+        page.goto(f"{address}/page.html")
+        found = look(page)
+    page.close()
+    return found
 
 
 @pytest.mark.parametrize(
@@ -136,20 +140,73 @@ def test_printing(tmp_path: Path, chromium: Browser, body: str, found: list[str]
     assert on_page(print_problems, tmp_path, chromium, body) == found
 
 
-def test_page_over_the_limit_is_seen(tmp_path: Path, chromium: Browser) -> None:
+NOTHING = Seen([], [], [], [], [])
+FOLD = "<details><summary>More</summary><p>folded</p></details>"
+WHOLE = f"<nav><button>first</button></nav><article>{GOOD}{FOLD}</article>"
+THEME = """<style>[data-theme=dark] body { background: #111; color: #eee }
+@media print { nav { display: none } }</style>
+<script>const night = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.dataset.theme = night.matches ? "dark" : "light";
+night.onchange = follow; follow();
+addEventListener("beforeprint", () => {
+    document.documentElement.dataset.theme = "light"; document.querySelector("details").open = true });
+addEventListener("afterprint", () => { follow(); document.querySelector("details").open = false });</script>"""
+PALE = "<pre><span class='pale'>x</span> <span class='pale'>xx</span></pre><style>.pale { color: #bbb }</style>"
+WORDS = "<pre>" + "<span class='k'>if</span> <span>x</span>\n" * 9 + "</pre>"
+
+
+@pytest.fixture
+def look(tmp_path: Path, site: Path, chromium: Browser) -> Callable[..., Seen]:
+    """One visit to a page with the given body, which follows the reader's colours."""
+
+    def run(body: str, head: str = THEME, limit: int = 60_000) -> Seen:
+        (tmp_path / "page.html").write_text(HTML.format(head=FONT + head, body=body), "utf-8")
+        (tmp_path / "font.woff2").write_bytes((site / "_static/fonts/stix-two-math.woff2").read_bytes())
+        with browser.serve(tmp_path) as address:
+            return seen(chromium, f"{address}/page.html", limit)
+
+    return run
+
+
+def test_good_page_passes_one_visit(look: Callable[..., Seen]) -> None:
+    assert look(WHOLE + WORDS) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("broken", "ways", "what"),
+    [
+        ("<style>button:focus { outline: none }</style>", ["keyboard"], "the focus is not seen on <button"),
+        ("<nav aria-label='a' style='display: block !important'>more</nav>", ["printed"], "it prints <nav"),
+        ("<style>[data-theme=light] summary { color: #bbb }</style>", ["printed", "wide"], "pale for paper|contrast"),
+        ("<style>[data-theme=dark] summary { color: #333 }</style>", ["dark"], "axe, color-contrast"),
+        ("<style>[data-theme=dark] details p { color: #333 }</style>", ["dark"], "axe, color-contrast.*folded"),
+        (WORDS + "<style>[data-theme=dark] .k:first-child { color: #333 }</style>", ["dark"], "color-contrast.*if"),
+        (WORDS.replace("<span>x", "<span style='color: #bbb'>xx", 1), ["wide"], "axe, color-contrast.*xx"),
+        (WORDS + PALE, ["wide"], "axe, color-contrast.*xx"),
+        (WORDS.replace("<span>x", "<span role='img'>x", 1), ["wide"], "axe, role-img-alt"),
+        ("<script>night.onchange = null</script>", ["wide"], "the reader prefers light, but the page is dark"),
+        ("<script>night.addEventListener('change', () => { throw 1 })</script>", ["wide"], "script error: 1"),
+        ("<img src='missing.png' alt='a picture'>", ["wide"], "status 404"),
+    ],
+)
+def test_what_one_visit_sees(look: Callable[..., Seen], broken: str, ways: list[str], what: str) -> None:
+    found = look(WHOLE + broken)
+    assert [way for way in Seen._fields if getattr(found, way)] == ways, found
+    for way in ways:
+        assert any(re.search(what, problem) for problem in getattr(found, way)), found
+
+
+def test_page_over_the_limit_is_seen(tmp_path: Path, look: Callable[..., Seen]) -> None:
     (tmp_path / "noise.bin").write_bytes(Random(0).randbytes(30_000))
-    body = "<script>fetch('noise.bin')</script>"
-    light, heavy = (
-        on_page(partial(weight_problems, limit=limit), tmp_path, chromium, body) for limit in (40_000, 20_000)
-    )
-    assert light == []
-    assert "noise.bin (300" in heavy[0]
+    found = look(WHOLE + "<script>fetch('noise.bin')</script>", limit=40_000)
+    assert "noise.bin (300" in found.weight[0]
+    assert found._replace(weight=[]) == NOTHING
 
 
-def test_picture_that_waits_counts(tmp_path: Path, chromium: Browser) -> None:
+def test_picture_that_waits_counts(tmp_path: Path, look: Callable[..., Seen]) -> None:
     (tmp_path / "late.png").write_bytes(Random(0).randbytes(30_000))
     body = '<p style="height: 20000px">long</p><img src="late.png" alt="" loading="lazy">'
-    [problem] = on_page(partial(weight_problems, limit=20_000), tmp_path, chromium, body)
+    [problem] = look(WHOLE + body, limit=40_000).weight
     assert "late.png (30000)" in problem
 
 

@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
-from bs4 import BeautifulSoup
 
 from _ext.from_chapter import find_figure
+from tests.site.checker import parse
 from tests.site.conftest import ROOT
 
 
 def test_the_first_page_shows_the_chapters_picture_and_alt_text(site: Path):
     notebook = json.loads((ROOT / "chapters/06_transform.ipynb").read_text("utf-8"))
     png, alt, _ = find_figure(notebook, "fig-company")
-    html = BeautifulSoup((site / "chapters/index.html").read_text("utf-8"), "html.parser")
+    html = parse(site / "chapters/index.html")
     [image] = html.select("figure img")
     assert image["alt"] == alt
     assert (site / "chapters" / str(image["src"])).read_bytes() == png

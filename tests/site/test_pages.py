@@ -5,15 +5,13 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
-from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page, expect
 
-from tests.site.checker import file_problems, keyboard_problems, print_problems, problems, weight_problems
+from tests.site.checker import file_problems, parse, problems
 from tests.site.conftest import PAGES, ROOT
 from tools.browser import VIEWS, View
 
 SAMPLE_PAGES = ["chapters/index.html", "chapters/notebook.html", "chapters/bibliography.html"]
-LIMIT = 500  # kB over the wire for a first visit
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
@@ -33,23 +31,18 @@ def markdown(source: Path) -> str:
 @pytest.mark.parametrize("path", [path for path in PAGES if path.startswith("chapters/")])
 def test_maths_is_where_the_source_has_it(site: Path, path: str) -> None:
     [source] = [file for file in (ROOT / "chapters").glob("*.*") if file.stem == Path(path).stem]
-    shown = BeautifulSoup((site / path).read_text("utf-8"), "html.parser").select("article math")
+    shown = parse(site / path).select("article math")
     assert ("$" in markdown(source)) <= bool(shown)
 
 
 def test_descriptions(site: Path) -> None:
     found = {}
     for path in [path for path in PAGES if path.startswith("chapters/")]:
-        html = BeautifulSoup((site / path).read_text("utf-8"), "html.parser")
+        html = parse(site / path)
         [found[path]] = [tag["content"] for tag in html.select("meta[name=description]")]
     assert len(set(found.values())) == len(found)
     wrong = {path: text for path, text in found.items() if not 40 <= len(text) <= 200 or set("$\\{}") & set(text)}
     assert wrong == {}
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_weight(chromium: Browser, address: str, path: str) -> None:
-    assert weight_problems(chromium, f"{address}/{path}", LIMIT * 1000) == []
 
 
 def test_links_anchors_and_pictures(site: Path) -> None:
@@ -58,16 +51,6 @@ def test_links_anchors_and_pictures(site: Path) -> None:
 
 def test_links_anchors_and_pictures_of_the_sample(sample: Path) -> None:
     assert file_problems(sample) == []
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_keyboard(chromium: Browser, address: str, path: str) -> None:
-    assert keyboard_problems(chromium, f"{address}/{path}") == []
-
-
-@pytest.mark.parametrize("path", [path for path in PAGES if path != "search.html"])  # nothing to print there
-def test_print(chromium: Browser, address: str, path: str) -> None:
-    assert print_problems(chromium, f"{address}/{path}") == []
 
 
 def test_root_leads_to_the_first_page(page: Page, address: str) -> None:

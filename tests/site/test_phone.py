@@ -3,20 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from _ext.images import LEGIBLE
 from bnlib.plots import SMALLEST, STYLE
+from tests.site.checker import look_problems, visit
 from tests.site.conftest import PAGES
+from tools.browser import VIEWS
 
 NAME = "Batch Normalization, Measured"
-
-# Everything unfolded, and the observers of book.js called.
-READY = """async () => {
-    for (const details of document.querySelectorAll("details")) details.open = true;
-    for (const hidden of document.querySelectorAll(".toggle-hidden")) hidden.classList.remove("toggle-hidden");
-    for (const _ of [1, 2, 3]) await new Promise(requestAnimationFrame);
-}"""
 
 # The figures whose smallest text, so many points of a picture drawn at so many dots per inch, is shown smaller.
 TOO_SMALL = """([points, dpi, legible]) => [...document.querySelectorAll("article figure img")].map(image => {
@@ -43,23 +38,30 @@ ASTRAY = """async () => {
 }"""
 
 
+def touched(chromium: Browser) -> BrowserContext:
+    """A screen of a phone's width that is touched."""
+    viewport: ViewportSize = {"width": VIEWS["phone"].width, "height": 700}
+    return chromium.new_context(viewport=viewport, has_touch=True, is_mobile=True)
+
+
 @pytest.fixture(scope="module")
 def phone(chromium: Browser) -> Iterator[Page]:
-    """A page of a phone's width, with a touch screen."""
-    context = chromium.new_context(viewport={"width": 360, "height": 700}, has_touch=True, is_mobile=True)
+    """A page on a phone."""
+    context = touched(chromium)
     yield context.new_page()
     context.close()
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_page(phone: Page, address: str, path: str) -> None:
-    phone.goto(f"{address}/{path}", wait_until="domcontentloaded")
-    home = phone.locator(".bd-header a")
-    expect(home).to_have_text(NAME)
-    expect(home).to_be_in_viewport(ratio=1)
-    phone.evaluate(READY)
-    assert phone.evaluate(TOO_SMALL, [SMALLEST, STYLE["figure.dpi"], LEGIBLE]) == []
-    assert phone.evaluate(ASTRAY) == []
+def test_page(chromium: Browser, address: str, path: str) -> None:
+    with visit(touched(chromium), f"{address}/{path}") as (phone, wrong, _):
+        home = phone.locator(".bd-header a")
+        expect(home).to_have_text(NAME)
+        expect(home).to_be_in_viewport(ratio=1)
+        found = look_problems(phone, VIEWS["phone"])
+        found += phone.evaluate(TOO_SMALL, [SMALLEST, STYLE["figure.dpi"], LEGIBLE])
+        found += phone.evaluate(ASTRAY)
+    assert wrong + found == []
 
 
 def test_the_name_leads_home(phone: Page, address: str) -> None:

@@ -113,7 +113,10 @@ def test_font_that_does_not_come_along_is_seen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", SAMPLE_PAGES)
 def test_sample_page_on_paper(chromium: Browser, sample_address: str, path: str) -> None:
-    assert print_problems(chromium, f"{sample_address}/{path}") == []
+    page = chromium.new_page()
+    page.goto(f"{sample_address}/{path}")
+    assert print_problems(page) == []
+    page.close()
 
 
 def test_page_printed_from_dark_mode(chromium: Browser, sample_address: str, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ import pytest
 from bs4 import BeautifulSoup
 
 from _ext.from_chapter import find_formula
+from tests.site.checker import parse
 from tests.site.conftest import ROOT
 
 
 def page(site: Path, name: str) -> BeautifulSoup:
-    return BeautifulSoup((site / f"chapters/{name}.html").read_text("utf-8"), "html.parser")
+    return parse(site / f"chapters/{name}.html")
 
 
 def test_a_bold_term_leads_to_its_entry_once(site: Path):

@@ -138,8 +138,8 @@ notebooks-branch:  ## push the notebooks of the built site to the branch that Bi
 compare: $(VENV)/.stamp-dev  ## fail if the chapters say something else than in the last commit; pictures count by their text
 	$(BIN)/python -m tools.notebooks compare --against HEAD
 
-measure: $(VENV)/.stamp-dev  ## make the records under bnlib/results that are missing or stale (ID=..., ALL=1, LIST=1)
-	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list)
+measure: $(VENV)/.stamp-dev  ## make the records under bnlib/results that are missing or stale (ID=..., ALL=1, LIST=1, SCHEDULER=...)
+	$(BIN)/python -m bnlib.lab.experiments $(ID) $(if $(ALL),--all) $(if $(LIST),--list) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 verdicts: $(VENV)/.stamp-dev  ## print every claim's verdict; fails if one differs from the last commit's
 	$(BIN)/python -m tools.notebooks verdicts --against HEAD

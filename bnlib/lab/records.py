@@ -10,10 +10,10 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import platformdirs
@@ -178,11 +178,30 @@ def stale(experiment: Experiment, record: Mapping[str, Any]) -> str:
     return ""
 
 
-def measure(experiment: Experiment, jobs: int | None = None) -> Path:
-    """Run an experiment with its settings on all cores, and write its record.
+class Engine(Protocol):
+    """What runs cases elsewhere: :class:`bnlib.lab.cluster.Cluster`."""
+
+    @property
+    def where(self) -> str:
+        """Its address, for the progress bar."""
+        ...
+
+    def run(self, experiment: Experiment, cases: Sequence[tuple[int, Settings]]) -> Iterator[tuple[int, Values]]:
+        """The values of each case, given by its number and its arguments, with that number, as they come."""
+        ...
+
+
+def measure(experiment: Experiment, jobs: int | None = None, engine: Engine | None = None) -> Path:
+    """Run an experiment with its settings, and write its record.
 
     Finished cases are kept aside until the record is written: a run that was killed, or stopped by Ctrl-C, goes on
     where it was, unless bnlib has changed since.
+
+    Parameters
+    ----------
+    experiment : one of :mod:`bnlib.lab.experiments`
+    jobs : processes on this machine; by default one for each core
+    engine : runs the cases instead of them; the slice is run here
 
     Raises
     ------
@@ -196,7 +215,7 @@ def measure(experiment: Experiment, jobs: int | None = None) -> Path:
         "id": experiment.id,
         "settings": settings,
         "slice": _in_turn(experiment, _slice(experiment, settings)),
-        "values": _run(experiment, settings, jobs, UNFINISHED),
+        "values": _run(experiment, settings, jobs, UNFINISHED, engine),
     }
     path = RESULTS / f"{experiment.id}.json"
     write_atomically(path, _text(record))
@@ -222,11 +241,13 @@ def _check_writable(folder: Path) -> None:
 
 
 def _run(
-    experiment: Experiment, settings: Settings, jobs: int | None = None, aside: Path | None = None
+    experiment: Experiment,
+    settings: Settings,
+    jobs: int | None = None,
+    aside: Path | None = None,
+    engine: Engine | None = None,
 ) -> list[dict[str, Any]]:
-    """All cases, in their order, on several cores; with a folder for what is done."""
-    from joblib import Parallel, delayed
-
+    """All cases, in their order, on several cores or by an engine; with a folder for what is done."""
     cases = _plain(list(experiment.cases(**settings)))
     done: dict[int, Values] = {}
     places = {}
@@ -236,16 +257,26 @@ def _run(
             places[i] = aside / f"{experiment.id}.{_digest([case, _library()])}.json"
             if places[i].exists():
                 done[i] = json.loads(places[i].read_text(encoding="utf-8"))
-    left = [i for i in range(len(cases)) if i not in done]
-    calls = (delayed(_case)(experiment, i, cases[i][1]) for i in left)
-    work = Parallel(n_jobs=jobs or os.cpu_count() or 1, return_as="generator_unordered")(calls)
-    with progress(total=len(cases), initial=len(done), desc=experiment.id, unit="case") as bar:
-        for i, values in cast(Iterable[tuple[int, Values]], work):
+    left = [(i, arguments) for i, (_, arguments) in enumerate(cases) if i not in done]
+    work = engine.run(experiment, left) if engine else _on_cores(experiment, left, jobs)
+    title = f"{experiment.id} on {engine.where}" if engine else experiment.id
+    with progress(total=len(cases), initial=len(done), desc=title, unit="case") as bar:
+        for i, values in work:
             done[i] = values
             if aside is not None:
                 write_atomically(places[i], json.dumps(values, allow_nan=False))
             bar.update()
     return [{"labels": labels, "values": done[i]} for i, (labels, _) in enumerate(cases)]
+
+
+def _on_cores(
+    experiment: Experiment, cases: Sequence[tuple[int, Settings]], jobs: int | None
+) -> Iterator[tuple[int, Values]]:
+    from joblib import Parallel, delayed
+
+    calls = (delayed(_case)(experiment, i, arguments) for i, arguments in cases)
+    work = Parallel(n_jobs=jobs or os.cpu_count() or 1, return_as="generator_unordered")(calls)
+    return cast(Iterator[tuple[int, Values]], work)
 
 
 @one_thread()  # the cases share the cores

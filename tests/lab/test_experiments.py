@@ -144,7 +144,7 @@ def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Experimen
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(records, "UNFINISHED", tmp_path / "unfinished")
     measure = records.measure
-    monkeypatch.setattr(records, "measure", lambda experiment: measure(experiment, jobs=1))
+    monkeypatch.setattr(records, "measure", lambda experiment, **how: measure(experiment, jobs=1, **how))
     return toys
 
 
@@ -199,7 +199,7 @@ def test_an_unknown_id_is_a_clear_error(toys, capsys: pytest.CaptureFixture[str]
 def test_ctrl_c_says_that_what_is_done_is_kept(
     toys, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    def stop(experiment: Experiment) -> Path:
+    def stop(experiment: Experiment, **how: object) -> Path:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(records, "measure", stop)

@@ -1,9 +1,11 @@
-"""Make records: ``python -m bnlib.lab.experiments [--list] [--all] [ID ...]``."""
+"""Make records: ``python -m bnlib.lab.experiments [--list] [--all] [--scheduler ADDRESS] [ID ...]``."""
 
 import argparse
 import sys
+from contextlib import nullcontext
 
 from bnlib.lab import records
+from bnlib.lab.cluster import ClusterError, connected
 from bnlib.lab.experiments import axes, batches, fixes, selu, serving, signals, training, weights
 from bnlib.lab.records import Experiment, StaleRecordError
 
@@ -29,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("id", nargs="*", help=f"one of {', '.join(EXPERIMENTS)}; by default those that need it")
     parser.add_argument("--all", action="store_true", help="all of them")
     parser.add_argument("--list", action="store_true", help="say how each record stands, and run nothing else")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster that runs the cases, or 'local': one on this machine"
+    )
     given = parser.parse_args(arguments)
     if unknown := [id for id in given.id if id not in EXPERIMENTS]:
         parser.error(f"no experiment is called {', '.join(unknown)}: choose among {', '.join(EXPERIMENTS)}")
@@ -36,14 +41,15 @@ def main(arguments: list[str] | None = None) -> int:
         for id, experiment in EXPERIMENTS.items():
             print(f"{id}: {state(experiment) or 'stands'}")
         return 0
-    chosen = given.id or [id for id, e in EXPERIMENTS.items() if given.all or state(e)]
     try:
-        for id in chosen:
-            print(f"{id} -> {records.measure(EXPERIMENTS[id]).name}", flush=True)
+        with connected(given.scheduler) if given.scheduler else nullcontext() as engine:
+            chosen = given.id or [id for id, e in EXPERIMENTS.items() if given.all or state(e)]
+            for id in chosen:
+                print(f"{id} -> {records.measure(EXPERIMENTS[id], engine=engine).name}", flush=True)
     except KeyboardInterrupt:
         print("stopped; the cases that are done are kept for the next time", file=sys.stderr)
         return 130
-    except PermissionError as error:
+    except (PermissionError, ClusterError) as error:
         print(error, file=sys.stderr)
         return 1
     print("every record stands" if not chosen else f"{len(chosen)} measured")

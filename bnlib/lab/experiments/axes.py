@@ -1,7 +1,8 @@
 """What chapter 12 measures: layer norm in time, the centre that RMS norm leaves out, and the number of groups.
 
 Digits, plain gradient descent, 8 seeds. Arms share their initial weights and batches; rates lie on one grid for each
-size of batch and are picked for each arm by the mean validation accuracy at the end.
+size of batch and are picked for each arm by the mean validation accuracy at the end. A run in which a loss is not
+finite counts as an accuracy of 0.
 
 Four things are small enough to be measured on the page itself. Their criteria were written here, before their runs:
 

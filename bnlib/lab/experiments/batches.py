@@ -3,8 +3,8 @@
 Digits, plain gradient descent, ReLU, He's gain, two networks: "MLP", two hidden layers of 100 units, and "conv", two
 3x3 convolutions of 8 and 16 channels on the 8x8 images, whose output layer sees all positions; float32. All sizes of
 batch see the same number of examples. Arms share their initial weights and batches; the rates lie on one grid for each
-size of batch and are picked for each arm by the mean validation accuracy at the end. There a run whose outputs are not
-finite counts as an accuracy of 0; at no rate that was picked is there one.
+size of batch and are picked for each arm by the mean validation accuracy at the end. A run in which a loss is
+not finite counts as an accuracy of 0; at no rate that was picked is there one.
 
 In a first run the output layer of "conv" saw the mean over the positions. Batch norm was ahead of group norm at every
 size of batch there, but the others had hardly learned, with an accuracy of 0.4 at most from batches of 16 on. When that

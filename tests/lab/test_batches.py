@@ -187,6 +187,12 @@ def test_it_trains_as_bnlib_does(network, arm):
     assert ("val exact" in values) == ("test exact" in values) == (arm == "batch")
 
 
+@pytest.mark.parametrize(("batch", "programs"), [(1, [50]), (4, [50]), (16, [32, 18]), (33, [16, 16, 16, 2])])
+def test_the_smaller_the_batches_the_more_replicas_train_at_once(batch, programs):
+    runs = [Run(seed=seed, batch=batch) for seed in range(50)]
+    assert [len(indices) for indices in train_module._programs(runs)] == programs
+
+
 def test_replicas_at_once_or_in_turn_are_the_same(monkeypatch):
     how = {"spec": FIELDS["conv"], "arm": "renorm", "batch": 98, "lrs": LRS, "epochs": 1, "seeds": 2}
     together = ended(**how, dtype="float64")

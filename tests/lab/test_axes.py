@@ -57,7 +57,7 @@ def one_by_one(
             case "layer":
                 z = layer_norm(z, z.shape[1:], gamma, beta, EPS)
             case _:
-                z = rms_norm(z, z.shape[1:], gamma, EPS) + beta
+                z = rms_norm(z, z.shape[1:], gamma, EPS) + own["recurrent.norm.beta"]
         h = torch.tanh(z)
     return h @ own["affine.weight"].T + own["affine.bias"]
 

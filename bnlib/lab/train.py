@@ -36,6 +36,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
 }
 REPLICAS = 16  # of one program: with more, their parameters leave the processor's cache
+SMALL = 32  # a batch; of smaller ones so many times more replicas, since a step then costs what its calls cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,13 +287,14 @@ def progress(**about: Any) -> tqdm:
 
 
 def _programs(runs: Sequence[Run]) -> Iterator[list[int]]:
-    """The indices of the runs that are replicas of one program, at most ``REPLICAS`` at a time."""
+    """The indices of the runs that are replicas of one program, at most ``REPLICAS`` at a time; small batches more."""
     alike: dict[Run, list[int]] = {}
     for i, run in enumerate(runs):
         alike.setdefault(run.program, []).append(i)
-    for indices in alike.values():
-        for start in range(0, len(indices), REPLICAS):
-            yield indices[start : start + REPLICAS]
+    for run, indices in alike.items():
+        most = REPLICAS * max(1, SMALL // run.batch)
+        for start in range(0, len(indices), most):
+            yield indices[start : start + most]
 
 
 class Program:

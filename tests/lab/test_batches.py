@@ -1,21 +1,36 @@
-"""The norms of chapter 10 against closed forms, and its training against bnlib's."""
+"""The norms of chapter 10 against closed forms, and what its training is judged by."""
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from bnlib.data import load
 from bnlib.lab import nets, records
+from bnlib.lab import train as train_module
 from bnlib.lab.experiments import batches
-from bnlib.lab.experiments.batches import EPS, BatchNorm, corrections, ended, ghost_layout
-from bnlib.lab.nets import Spec
+from bnlib.lab.experiments.batches import (
+    EPS,
+    BatchNorm,
+    Exact,
+    Ghosts,
+    Renorm,
+    corrections,
+    ended,
+    ghost_layout,
+    norm_of,
+)
+from bnlib.lab.layers import Draw, Flow, Norm, Signal
+from bnlib.lab.nets import convnet, mlp
 from bnlib.lab.train import Run, train
 from bnlib.norms import Moments, batch_norm
 from bnlib.running import RunningStats
 
 FIELDS = {
-    "MLP": {"inputs": [64], "widths": [9, 7]},
+    "MLP": {"inputs": [64], "widths": [12, 8]},
     "conv": {"inputs": [1, 8, 8], "widths": [4, 8], "kernel": 3, "flat": True},
 }
+MAKE = {"MLP": mlp, "conv": convnet}
 SHAPES = [(2, 3, 8), (8, 6, 4, 4)]  # (replicas, units, N), and (N, replicas * channels, height, width)
 LRS = [0.1, 0.3]
 
@@ -25,50 +40,66 @@ def generator():
     return torch.Generator().manual_seed(5)
 
 
-def draw(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return 1.7 * torch.randn(shape, generator=generator, dtype=torch.float64) + 0.4
 
 
-def parameters(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def parameters(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return draw((2, 3), generator), draw((2, 3), generator)
 
 
-def started(momentum: float = 0.1, unbiased: bool = True) -> dict[int, RunningStats]:
-    zero = torch.zeros(6, dtype=torch.float64)
-    return {0: RunningStats(zero, zero + 1, momentum=momentum, unbiased=unbiased)}
+def fresh(norm: Norm) -> RunningStats:
+    """The running statistics of two replicas of three units."""
+    return norm.fresh(Draw([torch.Generator()] * 2, [1.0] * 2, [None] * 2), 3)
 
 
-def by_channel(x: torch.Tensor) -> torch.Tensor:
+def normed(
+    norm: Norm, x: Tensor, gamma: Tensor, beta: Tensor, running: RunningStats | None = None
+) -> tuple[Tensor, RunningStats]:
+    """What a norm makes of x in a step of a training, and its running statistics after it."""
+    running = running or fresh(norm)
+    flow = Flow({"gamma": gamma, "beta": beta}, 2, running={"": running})
+    y = norm(Signal(x, (3, *x.shape[2:]) if x.ndim == 4 else (3,)), "", flow).values
+    return y, running.update(flow.moments[""])
+
+
+def by_channel(x: Tensor) -> Tensor:
     """(N, C, ...) as batch_norm wants it."""
     return x if x.ndim == 4 else x.reshape(6, -1).T
 
 
+def some_stats(generator: torch.Generator) -> RunningStats:
+    return RunningStats(draw((6,), generator), draw((6,), generator) ** 2 + 0.1)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=["units", "images"])
 def test_without_ghosts_it_is_batch_norm(shape, generator):
-    x, (gamma, beta), norm = draw(shape, generator), parameters(generator), BatchNorm(started())
-    y, cache = batch_norm(by_channel(x), gamma.flatten(), beta.flatten(), EPS)
-    torch.testing.assert_close(by_channel(norm(0, x, gamma, beta)), y)
-    stats = started()[0].update(cache.moments)
-    torch.testing.assert_close(norm.stats[0].mean, stats.mean)
-    torch.testing.assert_close(norm.stats[0].var, stats.var)
+    x, (gamma, beta) = draw(shape, generator), parameters(generator)
+    y, after = normed(BatchNorm(), x, gamma, beta)
+    expected, cache = batch_norm(by_channel(x), gamma.flatten(), beta.flatten(), EPS)
+    torch.testing.assert_close(by_channel(y), expected)
+    zero = torch.zeros(6, dtype=torch.float64)
+    stats = RunningStats(zero, zero + 1, momentum=0.1, unbiased=True).update(cache.moments)
+    torch.testing.assert_close(after.mean, stats.mean)
+    torch.testing.assert_close(after.var, stats.var)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=["units", "images"])
 def test_each_ghost_is_a_batch_of_its_own(shape, generator):
-    x, (gamma, beta), norm = draw(shape, generator), parameters(generator), BatchNorm(started(), ghost=4)
-    y, moments = norm(0, x, gamma, beta), []
+    x, (gamma, beta), norm = draw(shape, generator), parameters(generator), Ghosts(size=4)
+    (y, after), moments = normed(norm, x, gamma, beta), []
     for rows in (slice(0, 4), slice(4, 8)):
         part = x[..., rows] if x.ndim == 3 else x[rows]
         own, cache = batch_norm(by_channel(part), gamma.flatten(), beta.flatten(), EPS)
         torch.testing.assert_close(by_channel(y[..., rows] if x.ndim == 3 else y[rows]), own)
         moments.append(cache.moments)
     a, b = moments
-    mean = started()[0].update(Moments((a.mean + b.mean) / 2, (a.var + b.var) / 2, a.count))
-    torch.testing.assert_close(norm.stats[0].mean, mean.mean)
-    torch.testing.assert_close(norm.stats[0].var, mean.var)
+    mean = fresh(norm).update(Moments((a.mean + b.mean) / 2, (a.var + b.var) / 2, a.count))
+    torch.testing.assert_close(after.mean, mean.mean)
+    torch.testing.assert_close(after.var, mean.var)
 
 
-@pytest.mark.parametrize("shape", [(1, 6, 8), (8, 6, 4, 4)])
+@pytest.mark.parametrize("shape", SHAPES, ids=["units", "images"])
 def test_a_ghost_of_the_whole_batch_has_as_many_values(shape):
     assert ghost_layout(shape, 8).count == 8 * (16 if len(shape) == 4 else 1)
     assert ghost_layout(shape, 2).count == 2 * (16 if len(shape) == 4 else 1)
@@ -78,13 +109,21 @@ def test_a_ghost_of_the_whole_batch_has_as_many_values(shape):
 def test_renormalized_and_not_clipped_it_is_the_running_statistics(shape, generator, monkeypatch):
     monkeypatch.setattr(batches, "RMAX", 1e9)
     monkeypatch.setattr(batches, "DMAX", 1e9)
-    x, (gamma, beta) = draw(shape, generator), parameters(generator)
-    stats = RunningStats(draw((6,), generator), draw((6,), generator) ** 2 + 0.1)
-    y = by_channel(BatchNorm({0: stats}, renorm=True)(0, x, gamma, beta))
+    x, (gamma, beta), stats = draw(shape, generator), parameters(generator), some_stats(generator)
+    y = by_channel(normed(Renorm(), x, gamma, beta, stats)[0])
     across = (1, 6) + (1,) * (y.ndim - 2)
     mean, std = stats.mean.reshape(across), (stats.var + EPS).sqrt().reshape(across)
     expected = gamma.reshape(across) * (by_channel(x) - mean) / std + beta.reshape(across)
     torch.testing.assert_close(y, expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["units", "images"])
+def test_renormalized_it_averages_the_batchs_own_moments(shape, generator):
+    x, (gamma, beta), stats = draw(shape, generator), parameters(generator), some_stats(generator)
+    _, cache = batch_norm(by_channel(x), gamma.flatten(), beta.flatten(), EPS)
+    _, after = normed(Renorm(), x, gamma, beta, stats)
+    torch.testing.assert_close(after.mean, stats.update(cache.moments).mean)
+    torch.testing.assert_close(after.var, stats.update(cache.moments).var)
 
 
 def test_the_corrections_are_clipped():
@@ -96,44 +135,68 @@ def test_the_corrections_are_clipped():
 
 def test_the_corrections_are_constants_to_the_gradient(generator):
     x, (gamma, beta), dy = draw((2, 3, 8), generator), parameters(generator), draw((2, 3, 8), generator)
-    stats = RunningStats(draw((6,), generator), draw((6,), generator) ** 2 + 0.1)
+    stats = some_stats(generator)
     x.requires_grad_()
-    (dx,) = torch.autograd.grad(BatchNorm({0: stats}, renorm=True)(0, x, gamma, beta), x, dy)
+    (dx,) = torch.autograd.grad(normed(Renorm(), x, gamma, beta, stats)[0], x, dy)
     var, mean = torch.var_mean(x.detach(), 2, correction=0)
     r, _ = corrections(Moments(mean.flatten(), var.flatten(), 8), stats)
-    (plain,) = torch.autograd.grad(BatchNorm(started())(0, x, gamma * r.reshape(2, 3), beta), x, dy)
+    (plain,) = torch.autograd.grad(normed(BatchNorm(), x, gamma * r.reshape(2, 3), beta)[0], x, dy)
     torch.testing.assert_close(dx, plain)
 
 
 def test_one_value_is_beta_and_gives_no_gradient(generator):
     x, (gamma, beta) = draw((2, 3, 1), generator).requires_grad_(), parameters(generator)
-    norm = BatchNorm(started(unbiased=False))
-    y = norm(0, x, gamma, beta)
+    y, after = normed(BatchNorm(unbiased=False), x, gamma, beta)
     torch.testing.assert_close(y, beta[..., None])
     assert not torch.autograd.grad(y, x, torch.ones_like(y))[0].any()
-    torch.testing.assert_close(norm.stats[0].var, torch.full((6,), 0.9, dtype=torch.float64))
+    torch.testing.assert_close(after.var, torch.full((6,), 0.9, dtype=torch.float64))
+    torch.testing.assert_close(after.mean, 0.1 * x.detach().flatten())
+    assert not after.mean.requires_grad
+
+
+def test_one_value_is_renormalized_to_the_shift_alone(generator):
+    x, (gamma, beta), stats = draw((2, 3, 1), generator), parameters(generator), some_stats(generator)
+    stats = RunningStats(stats.mean, stats.var, unbiased=False)
+    _, d = corrections(Moments(x.flatten(), torch.zeros(6, dtype=torch.float64), 1), stats)
+    y, _ = normed(Renorm(unbiased=False), x, gamma, beta, stats)
+    torch.testing.assert_close(y[..., 0], beta + gamma * d.reshape(2, 3))
+
+
+@pytest.mark.parametrize("arm", ["batch", "renorm"])
+def test_a_network_learns_from_batches_of_one(arm):
+    net = mlp(widths=(4,), norm=norm_of(arm, 1, 1))
+    (history,) = train([Run(net=net, batch=1, steps=3)], every=3, keep=[0, 3], dtype=torch.float64)
+    start, end = (history.states[step] for step in (0, 3))
+    assert np.isfinite(history.loss).all()
+    assert not torch.equal(start.params["1.affine.weight"], end.params["1.affine.weight"])
+    assert torch.equal(start.params["0.affine.weight"], end.params["0.affine.weight"])  # in front of what gives none
 
 
 @pytest.mark.parametrize("network", FIELDS)
 @pytest.mark.parametrize("arm", ["none", "batch", "group", "layer"])
 def test_it_trains_as_bnlib_does(network, arm):
-    fields = FIELDS[network] | ({"groups": 1} if network == "MLP" else {})
+    fields = FIELDS[network]
     values = ended(spec=fields, arm=arm, batch=98, lrs=LRS, epochs=2, seeds=2, dtype="float64")
-    inputs, widths = tuple(fields["inputs"]), tuple(fields["widths"])
-    more = {name: fields[name] for name in ("kernel", "groups", "flat") if name in fields}
-    spec = Spec(inputs=inputs, widths=widths, norm=arm, activation="relu", gain=1.41, **more)
+    net = MAKE[network](**fields, norm=arm, activation="relu")
     for lr, val, test in zip(LRS, values["val"], values["test"], strict=True):
-        runs = [Run(spec=spec, seed=seed, lr=lr, batch=98, steps=22) for seed in range(2)]
+        runs = [Run(net=net, seed=seed, lr=lr, gain=1.41, batch=98, steps=22) for seed in range(2)]
         histories = train(runs, every=22, dtype=torch.float64)
         np.testing.assert_allclose(val, [h.val_accuracy[-1] for h in histories], atol=1e-12)
         np.testing.assert_allclose(test, [h.test_accuracy for h in histories], atol=1e-12)
     assert np.ptp(values["test"]) > 0.01  # the runs differ, so there was something to compare
+    assert ("val exact" in values) == ("test exact" in values) == (arm == "batch")
+
+
+@pytest.mark.parametrize(("batch", "programs"), [(1, [50]), (4, [50]), (16, [32, 18]), (33, [16, 16, 16, 2])])
+def test_the_smaller_the_batches_the_more_replicas_train_at_once(batch, programs):
+    runs = [Run(seed=seed, batch=batch) for seed in range(50)]
+    assert [len(indices) for indices in train_module._programs(runs)] == programs
 
 
 def test_replicas_at_once_or_in_turn_are_the_same(monkeypatch):
     how = {"spec": FIELDS["conv"], "arm": "renorm", "batch": 98, "lrs": LRS, "epochs": 1, "seeds": 2}
     together = ended(**how, dtype="float64")
-    monkeypatch.setattr(batches, "AT_ONCE", 1)
+    monkeypatch.setattr(train_module, "REPLICAS", 1)
     apart = ended(**how, dtype="float64")
     for name in together:
         np.testing.assert_allclose(together[name], apart[name], atol=1e-12)
@@ -147,19 +210,27 @@ def test_what_changes_the_training(how):
 
 
 @pytest.mark.parametrize("network", FIELDS)
-def test_exact_statistics_are_those_of_each_replicas_own_split(network, generator):
-    fields = FIELDS[network]
-    spec = Spec(
-        inputs=tuple(fields["inputs"]), widths=tuple(fields["widths"]), kernel=fields.get("kernel"), norm="batch"
-    )
-    params = nets.start([spec] * 3, [0, 1, 2], torch.float64)
-    x = torch.randn(2, 11, *spec.inputs, generator=generator, dtype=torch.float64)
-    who = torch.tensor([0, 1, 1])
-    stats = batches.exact(spec, params, x, who)
-    _, moments = nets.forward(spec, params, x[who])
-    for i in spec.normed:
-        torch.testing.assert_close(stats[i].mean, moments[i].mean)
-        torch.testing.assert_close(stats[i].var, moments[i].var)
+@pytest.mark.parametrize("norm", [BatchNorm(), Ghosts(size=14), Renorm()], ids=lambda norm: type(norm).__name__)
+def test_exact_statistics_are_those_of_each_replicas_own_split_in_one_batch(network, norm):
+    plain, net = (MAKE[network](**FIELDS[network], norm=own, activation="relu") for own in ("batch", norm))
+    runs = [Run(net=net, seed=seed, lr=lr, batch=98, steps=22) for lr in LRS for seed in (0, 1)]
+    histories = train(runs, every=22, keep=[22], dtype=torch.float64, hooks=[Exact])
+    for history in histories:
+        split, params = load("digits", history.run.seed), history.states[22].params
+        x, x_val, x_test = (torch.as_tensor(a).reshape(1, -1, *net.inputs) for a in split[::2])
+        stats = {path: RunningStats(m.mean, m.var) for path, m in nets.forward(plain, params, x)[1].items()}
+        for part, images, labels in (("val", x_val, split.y_val), ("test", x_test, split.y_test)):
+            logits, _ = nets.forward(plain, params, images, stats)
+            right = (logits[0].argmax(-1).numpy() == labels).mean()
+            np.testing.assert_allclose(history.noted[f"{part} exact"], [right], atol=1e-12)
+    assert len({h.noted["test exact"][0] for h in histories}) > 2
+    assert all(h.noted["val exact"][0] != h.val_accuracy[-1] for h in histories)
+
+
+@pytest.mark.parametrize("arm", ["none", "batch"])
+def test_a_network_that_has_diverged_is_right_about_nothing(arm):
+    values = ended(spec=FIELDS["MLP"], arm=arm, batch=98, lrs=[1e300], epochs=1, seeds=2, dtype="float64")
+    assert all(right == [[0.0, 0.0]] for right in values.values())
 
 
 @pytest.mark.parametrize(
@@ -167,19 +238,24 @@ def test_exact_statistics_are_those_of_each_replicas_own_split(network, generato
     [("batch", 2, 0.1), ("batch", 256, 0.1), ("renorm", 2, 2 / 640), ("renorm", 16, 0.025), ("renorm", 256, 0.1)],
 )
 def test_how_far_the_running_averages_look_back(arm, batch, momentum):
-    spec = Spec(widths=(9,), norm="batch")
-    norm = batches._norm(spec, nets.start([spec], [0]), arm, batch, None)
-    assert norm is not None
-    assert norm.stats[0].momentum == pytest.approx(momentum)
-    assert norm.renorm == (arm == "renorm")
+    norm = norm_of(arm, batch, 1)
+    assert isinstance(norm, BatchNorm)
+    assert fresh(norm).momentum == pytest.approx(momentum)
+    assert isinstance(norm, Renorm) == (arm == "renorm")
 
 
 def test_only_of_a_single_value_the_variance_stays_biased():
-    for inputs, kernel, batch, unbiased in (((64,), None, 1, False), ((64,), None, 2, True), ((1, 8, 8), 3, 1, True)):
-        spec = Spec(inputs=inputs, widths=(9,), kernel=kernel, norm="batch")
-        norm = batches._norm(spec, nets.start([spec], [0]), "batch", batch, None)
-        assert norm is not None
-        assert norm.stats[0].unbiased == unbiased
+    for positions, batch, unbiased in ((1, 1, False), (1, 2, True), (64, 1, True)):
+        for arm in ("batch", "renorm"):
+            norm = norm_of(arm, batch, positions)
+            assert isinstance(norm, BatchNorm)
+            assert fresh(norm).unbiased == unbiased
+
+
+def test_the_norms_of_the_arms():
+    assert [norm_of(arm, 4, 1) for arm in ("none", "group", "layer")] == ["none", "group", "layer"]
+    assert norm_of("batch", 256, 1, 16) == Ghosts(size=16)
+    assert norm_of("batch", 256, 1) == BatchNorm()
 
 
 def test_the_longer_runs_are_the_dense_networks_of_the_others_with_more_epochs():

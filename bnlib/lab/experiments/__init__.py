@@ -3,17 +3,19 @@
 Where an experiment judges a claim, its docstring holds the criterion, written before the experiment was first run.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bnlib.data import load
 from bnlib.lab.layers import Params
 from bnlib.lab.nets import Net, convnet, mlp
 from bnlib.lab.records import Labels, Settings, Values
-from bnlib.lab.train import Hold, Run, train
+from bnlib.lab.train import Hold, Hook, Program, Run, train
 
 Cases = Iterator[tuple[Labels, Settings]]  # of each case its labels, and what its run is called with
 
@@ -106,6 +108,41 @@ def trained(
     if until is not None:
         values["steps_to"] = [h.steps_to(until) for h in histories]
     return values
+
+
+def at_rates(
+    net: Net,
+    lrs: list[float],
+    *,
+    seeds: int,
+    batch: int,
+    epochs: int,
+    dtype: str,
+    hooks: Sequence[Callable[[Program], Hook]] = (),
+    **how: Any,
+) -> Values:
+    """Train one network for each rate and seed, on digits.
+
+    Parameters
+    ----------
+    net : the network
+    lrs, seeds : learning rates, and the number of seeds
+    batch, epochs : an epoch's remainder is left out
+    dtype : "float32" or "float64"
+    hooks : as in :func:`bnlib.lab.train.train`
+    how : what else :class:`bnlib.lab.train.Run` takes
+
+    Returns
+    -------
+    values : "val" and "test", the accuracy at the end, 0 where a loss was not finite, and what the hooks have noted
+        last: for each rate a list with a number for each seed
+    """
+    steps = epochs * (len(load("digits").x_train) // batch)
+    runs = [Run(net=net, seed=seed, lr=lr, batch=batch, steps=steps, **how) for lr, seed in product(lrs, range(seeds))]
+    histories = train(runs, every=steps, dtype=getattr(torch, dtype), whole=True, hooks=hooks)
+    values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
+    values |= {name: [h.noted[name][-1] for h in histories] for name in histories[0].noted}
+    return {name: by_rate(numbers, lrs) for name, numbers in values.items()}
 
 
 def by_rate(values: Iterable[Any], lrs: list[float]) -> list[Any]:

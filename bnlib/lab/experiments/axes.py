@@ -1,7 +1,8 @@
 """What chapter 12 measures: layer norm in time, the centre that RMS norm leaves out, and the number of groups.
 
 Digits, plain gradient descent, 8 seeds. Arms share their initial weights and batches; rates lie on one grid for each
-size of batch and are picked for each arm by the mean validation accuracy at the end.
+size of batch and are picked for each arm by the mean validation accuracy at the end. A run in which a loss is not
+finite counts as an accuracy of 0.
 
 Four things are small enough to be measured on the page itself. Their criteria were written here, before their runs:
 
@@ -21,27 +22,13 @@ Four things are small enough to be measured on the page itself. Their criteria w
   within 0 ± 0.01, in the recurrent network for each size of batch, and in three dense networks.
 """
 
-from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-
-from bnlib.data import load
-from bnlib.lab.experiments import Cases, half_decades, trained
-from bnlib.lab.nets import Params
+from bnlib.lab.experiments import Cases, at_rates, half_decades, trained
+from bnlib.lab.nets import rnn
 from bnlib.lab.records import Experiment, Settings, Values
-from bnlib.lab.train import batches
-
-ROWS, PIXELS, CLASSES = 8, 8, 10  # a digit, read from the top row to the bottom one
-# Of z (R, N, units) in one step: the axis of the statistics, and whether a mean is subtracted.
-NORMS = {"batch": (1, True), "layer": (2, True), "rms": (2, False)}
-MOMENTUM, EPS = 0.1, 1e-5
-
-Known = list[tuple[Tensor, Tensor]]  # of each step mean and mean square deviation, (R, 1, units)
+from bnlib.lab.train import Hook, Program
 
 
 def _sequences(seeds: int, arms: list[str], lrs: dict[str, list[float]], **how: Any) -> Cases:
@@ -83,130 +70,30 @@ def _groups(seeds: int, steps: int, network: Settings, groups: list[int], lrs: l
         }  # fmt: skip
 
 
-def begin(seeds: list[int], units: int, dtype: torch.dtype = torch.float64) -> Params:
-    """The parameters of a recurrent network for each seed, before its first step.
+class Across(Hook):
+    """The output weights as the record had them, drawn as (units, classes); the layer draws (classes, units)."""
 
-    "input" (R, 8, units), "recurrent" (R, units, units) and "output" (R, units, 10) are drawn with the standard
-    deviation 1 / sqrt(fan_in); "gamma" (1), "beta" and "bias" (0) are (R, 1, units) and (R, 1, 10).
-    """
-    shapes = {"input": (PIXELS, units), "recurrent": (units, units), "output": (units, CLASSES)}
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    params = {
-        name: torch.stack([torch.randn(shape, generator=g, dtype=torch.float64) for g in generators]) / shape[0] ** 0.5
-        for name, shape in shapes.items()
-    }
-    params["gamma"] = torch.ones(len(seeds), 1, units)
-    params["beta"] = torch.zeros(len(seeds), 1, units)
-    params["bias"] = torch.zeros(len(seeds), 1, CLASSES)
-    return {name: p.to(dtype) for name, p in params.items()}
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        drawn = program.params["affine.weight"]
+        program.params["affine.weight"] = drawn.reshape(drawn.mT.shape).mT.contiguous()
 
 
-def forward(params: Params, x: Tensor, arm: str, known: Known | None = None) -> tuple[Tensor, Known]:
-    """The logits (R, N, 10) behind the last row, and the statistics of each step.
-
-    In each step the sum of what comes from the row and from the state before is normalized, then scaled and shifted by
-    gamma and beta (the same in all steps), then goes through tanh: equation 4 of :cite:`ba2016layer`.
-
-    Parameters
-    ----------
-    params : from :func:`begin`
-    x : (R, N, 8, 8), rows as time
-    arm : "none", where beta is an ordinary bias, or a name in ``NORMS``
-    known : the statistics of each step, in place of the batch's own
-    """
-    replicas, n = x.shape[:2]
-    from_rows = (x.reshape(replicas, n * ROWS, PIXELS) @ params["input"]).reshape(replicas, n, ROWS, -1)
-    seen, h = [], torch.zeros_like(from_rows[:, :, 0])
-    for t in range(ROWS):
-        z = torch.baddbmm(from_rows[:, :, t], h, params["recurrent"])
-        if arm != "none":
-            axis, centred = NORMS[arm]
-            if known is None:
-                mean = z.mean(axis, keepdim=True) if centred else torch.zeros((), dtype=z.dtype)
-                z = z - mean
-                var = z.square().mean(axis, keepdim=True)
-            else:
-                mean, var = known[t]
-                z = z - mean
-            seen.append((mean, var))
-            z = z * (var + EPS).rsqrt() * params["gamma"]
-        h = torch.tanh(z + params["beta"])
-    return torch.baddbmm(params["bias"], h, params["output"]), seen
-
-
-def updated(average: Known, seen: Known, n: int) -> Known:
-    """Running averages of each step's mean and unbiased variance, after one more batch of n."""
-    return [
-        (a + MOMENTUM * (mean.detach() - a), b + MOMENTUM * (var.detach() * n / (n - 1) - b))
-        for (a, b), (mean, var) in zip(average, seen, strict=True)
-    ]
-
-
-def descended(
-    params: Params, x: Tensor, y: Tensor, arm: str, rows: Iterable[Tensor], lr: Tensor
-) -> tuple[Params, Known]:
-    """The parameters after gradient descent, and batch norm's running averages (else an empty list).
-
-    Parameters
-    ----------
-    params : from :func:`begin`, for R replicas
-    x, y : the examples of each replica, (R, N, 8, 8) and (R, N)
-    arm : as in :func:`forward`
-    rows : the examples of each replica's mini-batches, (R, batch) for each step
-    lr : (R,)
-    """
-    own, rates = torch.arange(len(x))[:, None], lr.reshape(-1, 1, 1)
-    like = params["beta"]
-    average = [(torch.zeros_like(like), torch.ones_like(like))] * ROWS if arm == "batch" else []
-    for chosen in rows:
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items() if arm != "none" or name != "gamma"}
-        with torch.enable_grad():
-            logits, seen = forward(leaves, x[own, chosen], arm)
-            # The replicas' losses are summed, and each depends on its own parameters alone.
-            loss = cross_entropy(logits.mT, y[own, chosen], reduction="none").mean(1).sum()
-            grads = torch.autograd.grad(loss, list(leaves.values()))
-        params = params | {n: p.detach() - rates * g for (n, p), g in zip(leaves.items(), grads, strict=True)}
-        if arm == "batch":
-            average = updated(average, seen, chosen.shape[1])
-    return params, average
-
-
-@torch.no_grad()
 def read(*, arm: str, batch: int, lrs: list[float], seeds: int, epochs: int, units: int, dtype: str) -> Values:
-    """Train one recurrent network for each rate and seed.
+    """Train one recurrent network for each rate and seed, to read digits row by row.
 
     Parameters
     ----------
-    arm : as in :func:`forward`
-    batch, epochs : an epoch's remainder is left out
-    lrs, seeds, units, dtype : learning rates; the number of seeds; of hidden units; "float32" or "float64"
+    arm : "none", "batch", "layer" or "rms"
+    units : hidden ones
+    batch, lrs, seeds, epochs, dtype : as in :func:`bnlib.lab.experiments.at_rates`
 
     Returns
     -------
-    values : "val" and "test", the accuracy at the end, for each rate a list with a number for each seed; 0 where an
-        output is not finite
+    values : "val" and "test", the accuracy at the end, for each rate a list with a number for each seed
     """
-    kind, who = getattr(torch, dtype), torch.arange(seeds).repeat(len(lrs))
-    splits = [load("digits", seed) for seed in range(seeds)]
-    x, y, x_val, y_val, x_test, y_test = (torch.as_tensor(np.stack(a))[who] for a in zip(*splits, strict=True))
-    x, x_val, x_test = (a.to(kind).reshape(*a.shape[:2], ROWS, PIXELS) for a in (x, x_val, x_test))
-    lr = torch.tensor(lrs, dtype=kind).repeat_interleave(seeds)
-    rows = chosen_rows(x.shape[1], batch, seeds, epochs, who)
-    params, average = descended(begin(who.tolist(), units, kind), x, y, arm, rows, lr)
-    values: Values = {}
-    for part, images, labels in (("val", x_val, y_val), ("test", x_test, y_test)):
-        logits, _ = forward(params, images, arm, average or None)
-        right = (logits.argmax(-1) == labels).double().mean(-1)
-        right = torch.where(logits.isfinite().all(-1).all(-1), right, 0)
-        values[part] = right.reshape(len(lrs), seeds).tolist()
-    return values
-
-
-def chosen_rows(n: int, batch: int, seeds: int, epochs: int, who: Tensor) -> Iterator[Tensor]:
-    """The examples of each replica's mini-batches, (R, batch) at a time, for whole epochs without their remainders."""
-    rows = [batches(n, batch, seed) for seed in range(seeds)]
-    for _ in range(epochs * (n // batch)):
-        yield torch.stack([next(r) for r in rows])[who]
+    net = rnn(units=units, norm=arm)
+    return at_rates(net, lrs, seeds=seeds, batch=batch, epochs=epochs, dtype=dtype, hooks=[Across])
 
 
 _DENSE = {

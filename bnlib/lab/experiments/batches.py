@@ -3,8 +3,8 @@
 Digits, plain gradient descent, ReLU, He's gain, two networks: "MLP", two hidden layers of 100 units, and "conv", two
 3x3 convolutions of 8 and 16 channels on the 8x8 images, whose output layer sees all positions; float32. All sizes of
 batch see the same number of examples. Arms share their initial weights and batches; the rates lie on one grid for each
-size of batch and are picked for each arm by the mean validation accuracy at the end. There a run whose outputs are not
-finite counts as an accuracy of 0; at no rate that was picked is there one.
+size of batch and are picked for each arm by the mean validation accuracy at the end. A run in which a loss is
+not finite counts as an accuracy of 0; at no rate that was picked is there one.
 
 In a first run the output layer of "conv" saw the mean over the positions. Batch norm was ahead of group norm at every
 size of batch there, but the others had hardly learned, with an accuracy of 0.4 at most from batches of 16 on. When that
@@ -19,27 +19,24 @@ Of a single value the variance is 0, and stays so. All three are judged a second
 the whole training set as one batch, with the weights at the end.
 """
 
+import math
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from bnlib.data import load
-from bnlib.lab import nets
-from bnlib.lab.bridge import normalized
-from bnlib.lab.experiments import Cases, half_decades, spec_of
-from bnlib.lab.nets import Params, Spec, Stats
+from bnlib.lab.experiments import Cases, at_rates, half_decades, net_of
+from bnlib.lab.layers import Draw, Flow, Norm
 from bnlib.lab.records import Experiment, Settings, Values
-from bnlib.lab.train import batches
-from bnlib.norms import Layout, Moments, batch_layout
+from bnlib.lab.train import Hook
+from bnlib.norms import Layout, Moments
 from bnlib.running import RunningStats
 
+OF_BATCHES = ("batch", "renorm")  # the arms that see other examples, and have running statistics
 RMAX, DMAX, LOOK_BACK = 3.0, 5.0, 640  # of batch renormalization; the last in examples
 MOMENTUM, EPS = 0.1, 1e-5
-AT_ONCE = 512  # examples of all replicas in one step: with more, activations leave the processor's cache
 
 
 def _sizes(
@@ -99,47 +96,79 @@ def _ghosts(
             }  # fmt: skip
 
 
-def ghost_layout(shape: tuple[int, ...], ghost: int) -> Layout:
-    """Batch norm's layout within each ``ghost`` consecutive examples, for x of shape (1, C, N) or (N, C, H, W)."""
-    if len(shape) == 3:
-        _, channels, n = shape
-        return Layout((channels, n // ghost, ghost), (channels, 1, 1), (2,))
-    n, channels, *space = shape
-    return Layout((n // ghost, ghost, channels, *space), (1, 1, channels, 1, 1), (1, 3, 4))
-
-
-class BatchNorm:
-    """How batch norm normalizes a mini-batch in training, plainly, in ghosts or renormalized; keeps running averages.
+@dataclass(frozen=True)
+class BatchNorm(Norm):
+    """Batch norm that takes batches of a single value, too: less its own mean it is 0, and 0 is its variance.
 
     Attributes
     ----------
-    stats : the running statistics of each layer so far
-    ghost : the examples that share statistics, or None for the whole batch
-    renorm : whether to correct towards the running statistics, as batch renormalization does
+    unbiased : whether the variances are made unbiased before they are averaged; of a single value they cannot be
     """
 
-    def __init__(self, stats: Stats, ghost: int | None = None, renorm: bool = False) -> None:
-        self.stats, self.ghost, self.renorm = dict(stats), ghost, renorm
+    name: str = "batch"
+    unbiased: bool = True
 
-    def __call__(self, layer: int, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        """Update the layer's averages and return what follows it, for x as :func:`bnlib.lab.nets.forward` has it."""
-        seen = x if x.ndim == 4 else x.reshape(1, -1, x.shape[-1])  # channels of all replicas on axis 1
-        shape = tuple(seen.shape)
-        layout = batch_layout(shape) if self.ghost is None else ghost_layout(shape, self.ghost)
-        gamma, beta = gamma.flatten(), beta.flatten()
-        if self.renorm:
-            r, d = corrections(_moments(seen.detach()), self.stats[layer])
-            gamma, beta = gamma * r, beta + gamma * d  # gamma * (xhat * r + d) + beta
-        if layout.count == 1:  # one value less its own mean is 0
-            y, moments = gamma[:, None] * (0 * seen) + beta[:, None], _moments(seen.detach())
-        else:
-            y, cache = normalized(seen, gamma, beta, layout, EPS)
-            moments = m = cache.moments
-            if self.ghost is not None:
-                own = 0 if seen.ndim == 4 else 1  # the axis of the ghosts
-                moments = Moments(m.mean.mean(own), m.var.mean(own), m.count)
-        self.stats[layer] = self.stats[layer].update(moments)
-        return y.reshape(x.shape)
+    @property
+    def kind(self) -> str:
+        """As all norms."""
+        return "norm"
+
+    def fresh(self, draw: Draw, units: int) -> RunningStats:
+        """Running statistics that have seen no batch."""
+        return replace(super().fresh(draw, units), unbiased=self.unbiased)
+
+    def transformed(
+        self, values: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, path: str, flow: Flow
+    ) -> tuple[Tensor, Moments]:
+        """As batch norm's, or beta."""
+        if layout.count > 1:
+            return super().transformed(values, gamma, beta, layout, path, flow)
+        own = values.detach().flatten()
+        return gamma[..., None] * (0 * values) + beta[..., None], Moments(own, 0 * own, 1)
+
+
+@dataclass(frozen=True)
+class Ghosts(BatchNorm):
+    """Batch norm within each ``size`` consecutive examples of a batch, of which size is a divisor."""
+
+    size: int = 16
+
+    def transformed(
+        self, values: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, path: str, flow: Flow
+    ) -> tuple[Tensor, Moments]:
+        """Each ghost by itself, and the mean of their moments; where no training is under way, batch norm's."""
+        if path not in flow.running:
+            return super().transformed(values, gamma, beta, layout, path, flow)
+        layout = ghost_layout(tuple(values.shape), self.size)
+        y, m = super().transformed(values, gamma, beta, layout, path, flow)
+        ghosts = next(axis for axis, n in enumerate(layout.params) if n == 1)  # it comes first of what is kept, or last
+        mean, var = (a.reshape(layout.kept).mean(ghosts) for a in (m.mean, m.var))
+        return y, Moments(mean, var, m.count)
+
+
+@dataclass(frozen=True)
+class Renorm(BatchNorm):
+    """Batch renormalization: in training, corrected towards the running statistics so far."""
+
+    def transformed(
+        self, values: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, path: str, flow: Flow
+    ) -> tuple[Tensor, Moments]:
+        """gamma * (xhat * r + d) + beta; where no training is under way, batch norm's."""
+        if path in flow.running:
+            var, mean = torch.var_mean(values.detach().reshape(layout.view), layout.axes, correction=0)
+            batch = Moments(mean.flatten(), var.flatten(), layout.count)
+            r, d = (a.reshape(gamma.shape) for a in corrections(batch, flow.running[path]))
+            gamma, beta = gamma * r, beta + gamma * d
+        return super().transformed(values, gamma, beta, layout, path, flow)
+
+
+def ghost_layout(shape: tuple[int, ...], ghost: int) -> Layout:
+    """Batch norm's layout within each ``ghost`` consecutive examples, for x as :mod:`bnlib.lab.layers` has it."""
+    if len(shape) == 3:
+        replicas, units, n = shape
+        return Layout((replicas * units, n // ghost, ghost), (replicas * units, 1, 1), (2,))
+    n, channels, *space = shape
+    return Layout((n // ghost, ghost, channels, *space), (1, 1, channels, 1, 1), (1, 3, 4))
 
 
 def corrections(batch: Moments, running: RunningStats) -> tuple[Tensor, Tensor]:
@@ -150,14 +179,29 @@ def corrections(batch: Moments, running: RunningStats) -> tuple[Tensor, Tensor]:
     return r.clamp(1 / RMAX, RMAX), d.clamp(-DMAX, DMAX)
 
 
-def _moments(x: Tensor) -> Moments:
-    """Of x (N, C, ...) in each channel, with the biased variance."""
-    over = (0, *range(2, x.ndim))
-    var, mean = torch.var_mean(x, over, correction=0)
-    return Moments(mean, var, x.numel() // x.shape[1])
+class Exact(Hook):
+    """Notes the accuracies with exact statistics after the last update: "val exact" and "test exact"."""
+
+    def after(self, step: int) -> dict[str, Tensor]:
+        """What is noted."""
+        program = self.program
+        if step < program.runs[0].steps:
+            return {}
+        stats = program.exact()
+        splits = {"val exact": program.val, "test exact": program.test}
+        return {name: program.evaluate(*split, stats)[1] for name, split in splits.items()}
 
 
-@torch.no_grad()
+def norm_of(arm: str, batch: int, positions: int, ghost: int | None = None) -> Norm | str:
+    """The norm of an arm of :func:`ended`; the layers have a value at each of so many positions of an example."""
+    if arm not in OF_BATCHES:
+        return arm
+    unbiased = batch * positions > 1
+    if arm == "renorm":
+        return Renorm(momentum=min(MOMENTUM, batch / LOOK_BACK), unbiased=unbiased)
+    return BatchNorm(unbiased=unbiased) if ghost is None else Ghosts(size=ghost)
+
+
 def ended(
     *,
     spec: Settings,
@@ -173,10 +217,9 @@ def ended(
 
     Parameters
     ----------
-    spec : fields of :class:`bnlib.lab.nets.Spec`, without the norm
+    spec : as :func:`bnlib.lab.experiments.net_of` takes it, without norm, activation and gain
     arm : "none", "batch", "group", "layer" or "renorm"
-    batch, epochs, seeds, dtype : as in :class:`bnlib.lab.train.Run`; an epoch's remainder is left out
-    lrs : learning rates
+    lrs, seeds, batch, epochs, dtype : as in :func:`bnlib.lab.experiments.at_rates`
     ghost : the size of the ghosts, which must divide the batch; None is the whole batch
 
     Returns
@@ -184,73 +227,10 @@ def ended(
     values : "val" and "test", the accuracy at the end, for each rate a list with a number for each seed; for "batch"
         and "renorm" also "val exact" and "test exact", with the statistics of the whole training set
     """
-    each = max(1, AT_ONCE // (batch * seeds))
-    chunks = [lrs[i : i + each] for i in range(0, len(lrs), each)]
-    parts = [_trained(spec, arm, batch, chunk, epochs, seeds, dtype, ghost) for chunk in chunks]
-    return {name: [row for part in parts for row in part[name]] for name in parts[0]}
-
-
-def _trained(
-    fields: Settings, arm: str, batch: int, lrs: list[float], epochs: int, seeds: int, dtype: str, ghost: int | None
-) -> Values:
-    spec = spec_of(fields, norm="batch" if arm == "renorm" else arm, activation="relu", gain=1.41)
-    kind, who = getattr(torch, dtype), torch.arange(seeds).repeat(len(lrs))
-    splits = [load("digits", seed) for seed in range(seeds)]
-    x, y, x_val, y_val, x_test, y_test = (torch.as_tensor(np.stack(a)) for a in zip(*splits, strict=True))
-    x, x_val, x_test = (a.to(kind).reshape(*a.shape[:2], *spec.inputs) for a in (x, x_val, x_test))
-    params = nets.start([spec] * len(who), who.tolist(), kind)
-    lr = torch.tensor(lrs, dtype=kind).repeat_interleave(seeds)
-    norm = _norm(spec, params, arm, batch, ghost)
-    rows = [batches(x.shape[1], batch, seed) for seed in range(seeds)]
-    for _ in range(epochs * (x.shape[1] // batch)):
-        chosen = torch.stack([next(r) for r in rows])[who]  # (replicas, batch)
-        with torch.enable_grad():
-            for p in params.values():
-                p.requires_grad_()
-            logits, _ = nets.forward(spec, params, x[who[:, None], chosen], norm=norm)
-            # The replicas' losses are summed, and each depends on its own parameters alone.
-            loss = cross_entropy(logits.mT, y[who[:, None], chosen], reduction="none").mean(1).sum()
-            grads = torch.autograd.grad(loss, list(params.values()))
-        for p, g in zip(params.values(), grads, strict=True):
-            p.requires_grad_(False).addcmul_(g, lr.reshape(-1, *[1] * (p.ndim - 1)), value=-1)
-    values: Values = {}
-    judged: dict[str, Stats | None] = {"": None if norm is None else norm.stats}
-    if norm is not None:
-        judged[" exact"] = exact(spec, params, x, who)
-    for name, stats in judged.items():
-        for part, images, labels in (("val", x_val, y_val), ("test", x_test, y_test)):
-            right = _accuracy(spec, params, images, labels, who, stats)
-            values[part + name] = right.reshape(len(lrs), seeds).tolist()
-    return values
-
-
-def _norm(spec: Spec, params: Params, arm: str, batch: int, ghost: int | None) -> BatchNorm | None:
-    if spec.norm != "batch":
-        return None
-    momentum = min(MOMENTUM, batch / LOOK_BACK) if arm == "renorm" else MOMENTUM
-    values = batch * int(np.prod(spec.inputs[1:]))  # behind each statistic, of one value there is no unbiased variance
-    stats = {
-        i: RunningStats(s.mean, s.var, momentum=momentum, unbiased=values > 1)
-        for i, s in nets.start_stats(spec, params).items()
-    }
-    return BatchNorm(stats, ghost, arm == "renorm")
-
-
-def exact(spec: Spec, params: Params, x: Tensor, who: Tensor) -> Stats:
-    """The statistics of the whole training set, x (splits, N, *inputs), in one batch; who is each replica's split."""
-    seen: dict[int, list[Moments]] = {i: [] for i in spec.normed}
-    for r, split in enumerate(who):
-        own = {name: p[r : r + 1] for name, p in params.items()}
-        for i, m in nets.forward(spec, own, x[split][None])[1].items():
-            seen[i].append(m)
-    return {i: RunningStats(torch.cat([m.mean for m in ms]), torch.cat([m.var for m in ms])) for i, ms in seen.items()}
-
-
-def _accuracy(spec: Spec, params: Params, x: Tensor, y: Tensor, who: Tensor, stats: Stats | None) -> Tensor:
-    """(replicas,) the share of right answers; 0 where an output is not finite."""
-    logits, _ = nets.forward(spec, params, x[who], stats)
-    right = (logits.argmax(-1) == y[who]).double().mean(-1)
-    return torch.where(logits.isfinite().all(-1).all(-1), right, 0)
+    norm = norm_of(arm, batch, math.prod(spec["inputs"][1:]), ghost)
+    net, scale = net_of({**spec, "norm": norm, "activation": "relu", "gain": 1.41})
+    hooks = [Exact] if arm in OF_BATCHES else []
+    return at_rates(net, lrs, seeds=seeds, batch=batch, epochs=epochs, dtype=dtype, hooks=hooks, **scale)
 
 
 _NETWORKS = {

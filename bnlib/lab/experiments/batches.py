@@ -245,7 +245,9 @@ EXPERIMENTS = [
          "lrs": {"1": half_decades(0.001, 0.316), "2": half_decades(0.001, 1), "4": half_decades(0.00316, 1),
                  "16": half_decades(0.01, 3.16), "64": half_decades(0.0316, 10), "256": half_decades(0.0316, 10)},
          "dtype": "float32"},
-        {"seeds": 2, "epochs": {"MLP": 1, "conv": 1}, "arms": ["none", "batch", "renorm"],
+        # Not "conv": in its first step renormalization gives back its input, whose blank parts lie at the ReLU's kink,
+        # so that rounding decides.
+        {"seeds": 2, "networks": {"MLP": _NETWORKS["MLP"]}, "epochs": {"MLP": 1}, "arms": ["none", "batch", "renorm"],
          "lrs": {"128": [0.1]}, "dtype": "float64"},
     ),
     longer := Experiment(

@@ -30,7 +30,7 @@ def plain_network(net: Net) -> nn.Sequential:
     """The network as one writes it in PyTorch."""
     layers: list[nn.Module] = []
     shape = net.inputs
-    for layer in (part for chain in net.body.layers for part in chain.layers):
+    for layer in net.layers.values():
         images, units = len(shape) == 3, shape[0]
         match layer:
             case Convolution():

@@ -220,7 +220,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    return images / 16, labels
+    return np.asarray(images) / 16, np.asarray(labels)
 
 
 @cache
@@ -270,7 +270,7 @@ def _breast_cancer() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_breast_cancer
 
     x, y = load_breast_cancer(return_X_y=True)
-    return x, y
+    return np.asarray(x), np.asarray(y)
 
 
 @cache
@@ -278,7 +278,7 @@ def _wine() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_wine
 
     x, y = load_wine(return_X_y=True)
-    return x, y
+    return np.asarray(x), np.asarray(y)
 
 
 _UCI = "CC BY 4.0"

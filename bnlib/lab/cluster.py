@@ -136,7 +136,7 @@ def connected(scheduler: str, workers: int | None = None) -> Iterator[Cluster]:
     """
     if find_spec("distributed") is None:
         raise ClusterError("to run on a cluster bnlib needs distributed: pip install distributed")
-    import dask
+    import dask.config
     from distributed import Client, LocalCluster
 
     with ExitStack() as stack:
@@ -160,7 +160,7 @@ def connected(scheduler: str, workers: int | None = None) -> Iterator[Cluster]:
 def _probe(address: str) -> None:
     """See that a scheduler answers: a Client waits forever for what is none, and one that failed does not close."""
     from distributed import Security
-    from distributed.comm import connect
+    from distributed.comm.core import connect
 
     async def ask() -> None:
         comm = await connect(address, timeout=PATIENCE, **Security().get_connection_args("client"))

@@ -73,7 +73,10 @@ OF_IMAGES: dict[str, Callable[[Shape, int, int], Layout]] = {
 @cache
 def _layout(name: str, shape: Shape, replicas: int, groups: int) -> Layout:
     """The layout of a norm for values of this shape."""
-    return OF_IMAGES[name](shape, replicas, groups) if len(shape) == 4 else OF_UNITS[name](*shape, groups)
+    if len(shape) == 4:
+        return OF_IMAGES[name](shape, replicas, groups)
+    r, units, n = shape
+    return OF_UNITS[name](r, units, n, groups)
 
 
 OF_BATCHES = ("batch", "mean")  # these see other examples, and have running statistics

@@ -93,7 +93,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
 @pytest.fixture(scope="module")
 def local() -> Iterator[Cluster]:
     """Two processes of this machine, which are started again when they die; a case may take two of them with it."""
-    import dask
+    import dask.config
 
     with dask.config.set({"distributed.scheduler.allowed-failures": 1}), connected("local", workers=2) as there:
         yield there

@@ -476,7 +476,7 @@ def made(description: Mapping[str, Any]) -> Any:
     if name not in known:
         raise ValueError(f"no layer is called {name!r}: choose one of {sorted(known)}")
     own = {key: value for key, value in description.items() if key != "layer"}
-    there = [part.name for part in fields(known[name]) if part.init]
+    there = [part.name for part in fields(known[name]) if part.init]  # type: ignore[arg-type]
     if unknown := [key for key in own if key not in there]:
         raise TypeError(f"{name} has no attribute {unknown}: choose of {there}")
     return known[name](**{key: _made(value) for key, value in own.items()})

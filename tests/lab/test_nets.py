@@ -196,9 +196,11 @@ def test_norms_start_as_the_identity_and_biases_at_zero():
 def test_what_is_learned():
     params, _ = start(net := units(norm="layer", where=(0,)), [0])
     assert learned(net, params) == list(params)
-    for fixed in (("gamma",), ("beta",), ("gamma", "beta")):
-        own = units(norm="layer", where=(0,), **dict.fromkeys(fixed, False))
-        assert learned(own, params) == [name for name in params if name.rpartition(".")[2] not in fixed]
+    for how in ({"gamma": False}, {"beta": False}, {"gamma": False, "beta": False}):
+        own = units(norm=Norm("layer", groups=4, **how), where=(0,))
+        by_name = units(norm="layer", where=(0,), gamma=how.get("gamma", True), beta=how.get("beta", True))
+        assert own == by_name
+        assert learned(own, params) == [name for name in params if name.rpartition(".")[2] not in how]
     steps = rnn(norm=Norm("batch", gamma=False))
     params = start(steps, [0]).params
     assert set(params) - set(learned(steps, params)) == {"recurrent.norm.gamma"}
@@ -315,7 +317,10 @@ def test_symbols_and_sequences_and_states():
 
 
 def test_a_transformers_norms_stand_where_it_says():
-    pre, post, none = (transformer(5, 6, 8, 1, **how) for how in ({}, {"placement": "post"}, {"norm": "none"}))
+    pre, post, none = (
+        transformer(5, 6, 8, 1, norm=norm, placement=where)
+        for norm, where in (("layer", "pre"), ("layer", "post"), ("none", "pre"))
+    )
     order = {name: [path for path in net.layers if "norm" in path or "attention" in path] for name, net in (
         ("pre", pre), ("post", post), ("none", none))}  # fmt: skip
     assert order == {
@@ -587,7 +592,7 @@ def test_an_unknown_argument_is_a_clear_error(preset: Callable[..., Net], fields
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
 def test_a_scale_that_is_none_is_a_clear_error(name: str, value: float):
     with pytest.raises(ValueError, match=f"{name} is {value}: give a finite number that is not negative"):
-        start(units(), [0, 1], **{f"{name}s": [1.0, value]})
+        start(units(), [0, 1], [1.0, value] if name == "gain" else None, [1.0, value] if name == "std" else None)
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 7), (3, 5, 6), (5, 6)])

@@ -156,6 +156,7 @@ def test_the_places_of_a_network():
     assert [path for path, layer in net.layers.items() if isinstance(layer, Dropout)] == [
         "0.dropout", "1.residual.0.dropout", "1.dropout",
     ]  # fmt: skip
+    assert list(net.layers)[-4:] == ["1.activation", "1.dropout", "2.pool", "2.affine"]  # behind the sum
     assert not any(isinstance(layer, Chain | Residual) for layer in net.layers.values())
     assert list(rnn(norm="batch").layers) == ["recurrent", "recurrent.norm", "affine"]
     assert (net.outputs, transformer(5, 6).outputs, mlp().outputs) == ((4,), (6, 5), (10,))
@@ -363,7 +364,9 @@ def test_standardized_weights_do_not_see_a_constant_input(preset: Callable[..., 
     z, moved = (seen(net, state, inputs)[first] for inputs in (x, x + 5))
     inside = ... if preset is units else (..., slice(1, -1), slice(1, -1))  # the border sees zeros beside the constant
     torch.testing.assert_close(z[inside], moved[inside], rtol=1e-10, atol=1e-10)
-    assert not torch.allclose(state.params[f"{first}.length"], state.params[f"{first}.weight"].flatten(2).norm(dim=2))
+    rows = state.params[f"{first}.weight"].flatten(2)
+    centred = rows - rows.mean(2, keepdim=True)
+    torch.testing.assert_close(state.params[f"{first}.length"], centred.norm(dim=2), rtol=1e-12, atol=0)
 
 
 def test_a_given_length_is_every_units():

@@ -23,9 +23,22 @@ from torch import Tensor, nn
 from bnlib.data import Split, load
 from bnlib.lab import nets, records
 from bnlib.lab import train as train_module
-from bnlib.lab.layers import OF_BATCHES, OF_IMAGES, OF_UNITS, Activation, Affine, Chain, Noise, Norm, Params, Scale
+from bnlib.lab.layers import (
+    OF_BATCHES,
+    OF_IMAGES,
+    OF_UNITS,
+    Activation,
+    Affine,
+    Chain,
+    Flow,
+    Noise,
+    Norm,
+    Params,
+    Scale,
+)
 from bnlib.lab.nets import Net, convnet, mlp, rnn, transformer
 from bnlib.lab.train import OPTIMIZERS, SCHEDULES, DataInit, History, Hold, Hook, Program, Run, train
+from bnlib.norms import Layout
 from bnlib.running import RunningStats
 
 RATES = {"sgd": 0.3, "momentum": 0.03, "rmsprop": 0.001, "adam": 0.003}
@@ -447,6 +460,38 @@ def test_a_start_from_the_data_is_that_of_the_first_mini_batch(what: What):
         expected = nets.data_init(run.net, first, x)
         for name, value in history.states[0].params.items():
             torch.testing.assert_close(value, expected[name], rtol=1e-12, atol=1e-14)
+
+
+LOOKED: list[tuple[str, RunningStats | None]] = []
+
+
+@dataclass(frozen=True)
+class Looking(Norm):
+    """Batch norm that writes down the running statistics so far."""
+
+    def transformed(self, values: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, path: str, flow: Flow):
+        LOOKED.append((path, flow.running.get(path)))
+        return super().transformed(values, gamma, beta, layout, path, flow)
+
+
+@pytest.mark.parametrize(
+    ("net", "places"),
+    [
+        (mlp(widths=(9,), norm=Looking("batch")), ["0.looking"]),
+        (rnn((4, 16), 5, norm=Looking("mean")), [f"recurrent.norm.{step}" for step in range(4)]),
+    ],
+    ids=["units", "rnn"],
+)
+def test_a_step_hands_on_the_running_statistics_so_far(net: Net, places: list[str]):
+    LOOKED.clear()
+    (history,) = train_exactly([Run(net=net, steps=3)], keep=range(4))
+    assert [path for path, _ in LOOKED] == places * 3  # not when it is evaluated
+    for step in range(3):
+        for path, own in LOOKED[step * len(places) : (step + 1) * len(places)]:
+            assert own is not None
+            assert own.steps == step
+            assert torch.equal(own.mean, history.states[step].stats[path].mean)
+            assert torch.equal(own.var, history.states[step].stats[path].var)
 
 
 @pytest.mark.parametrize("fixed", [("gamma",), ("beta",), ("gamma", "beta")])

@@ -248,6 +248,8 @@ class Chain(Layer):
 
     def __post_init__(self) -> None:
         """Name the layers."""
+        if wrong := [layer for layer in self.layers if not isinstance(layer, Layer)]:
+            raise TypeError(f"{wrong[0]!r} is no layer: give values of bnlib.lab.layers, such as Affine(100)")
         kinds = [layer.kind for layer in self.layers]
         unique = (kind != "chain" and kinds.count(kind) == 1 for kind in kinds)
         names = tuple(kind if one else str(i) for i, (kind, one) in enumerate(zip(kinds, unique, strict=True)))
@@ -284,17 +286,22 @@ class Chain(Layer):
 
 @dataclass(frozen=True)
 class Residual(Layer):
-    """A layer, or chain, whose input is added to its output.
+    """A chain whose input is added to its output.
 
     Attributes
     ----------
-    body : the layer
+    body : the chain; a single layer becomes one
     scale : where given, the output is first multiplied by a learned number that starts here; with 0 this is the
         SkipInit of :cite:`de2020batch`
     """
 
     body: Layer
     scale: float | None = None
+
+    def __post_init__(self) -> None:
+        """Give the body's parameters a path of their own."""
+        if not isinstance(self.body, Chain):
+            object.__setattr__(self, "body", Chain((self.body,)))
 
     @property
     def parts(self) -> Sequence[tuple[str, Layer]]:
@@ -499,21 +506,29 @@ class Norm(Layer):
         images, known = len(x.shape) == 3, known or path
         values = x.values if x.values.ndim == 3 or images else x.values.flatten(2)
         if self.name in OF_BATCHES and flow.stats is not None:
+            if known not in flow.stats:
+                raise ValueError(
+                    f"there are running statistics of {list(flow.stats)}, but none of {known!r}: give those of this "
+                    "network's state, or None for the batch's own"
+                )
             seen = values if images else values.reshape(1, -1, values.shape[-1])  # (N, C, H, W), or (1, C, L)
             y = batch_norm_inference(
                 seen, gamma.flatten(), beta.flatten(), flow.stats[known], self.eps, scaled=self.name == "batch"
             )
             return x._replace(values=y.reshape(x.values.shape))
         layout = _layout(self.name, tuple(values.shape), flow.replicas, self.groups)
-        y, moments = self.transformed(values, gamma, beta, layout, path, flow)
+        y, moments = self.transformed(x.values, gamma, beta, layout, known, flow)
         if self.name in OF_BATCHES:
             flow.moments[known] = moments
-        return x._replace(values=y.reshape(x.values.shape))
+        return x._replace(values=y)
 
     def transformed(
         self, values: Tensor, gamma: Tensor, beta: Tensor, layout: Layout, path: str, flow: Flow
     ) -> tuple[Tensor, Moments]:
-        """What the norm makes of the values, and the moments of each channel of all replicas, or of each example."""
+        """What the norm makes of the values, and the moments of each channel of all replicas, or of each example.
+
+        Path is where the statistics stand, in a recurrent layer with the step.
+        """
         y, cache = transformed(values, gamma, beta, layout, self.eps)
         flow.tapped(under(path, "xhat"), cache.xhat.reshape(values.shape))
         m = cache.moments
@@ -763,7 +778,14 @@ class Embedding(Layer):
     def __call__(self, x: Signal, path: str, flow: Flow) -> Signal:
         """Look up."""
         weight, own = flow.params[under(path, "weight")], torch.arange(flow.replicas, device=x.values.device)
-        return Signal(weight[own[:, None, None], x.values].movedim(3, 1), (*x.shape, self.units))
+        try:
+            found = weight[own[:, None, None], x.values]
+        except IndexError as error:
+            raise ValueError(
+                f"x of shape {tuple(x.values.shape)} and {x.values.dtype} is none of {self.symbols} symbols ({error}): "
+                f"give whole numbers from 0 to {self.symbols - 1}"
+            ) from error
+        return Signal(found.movedim(3, 1), (*x.shape, self.units))
 
 
 @dataclass(frozen=True)
@@ -839,7 +861,7 @@ def check_name(what: str, given: str, known: Iterable[str]) -> None:
 def check_size(what: str, given: int) -> None:
     """Raise a ValueError if this is no positive whole number."""
     if not isinstance(given, int) or given < 1:
-        raise ValueError(f"{what} is {given}: give a positive whole number")
+        raise ValueError(f"{what} is {given!r}: give a positive whole number")
 
 
 def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:

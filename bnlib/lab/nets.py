@@ -8,7 +8,7 @@ statistic.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -66,7 +66,7 @@ class Net:
 
     def __post_init__(self) -> None:
         """Reject what does not fit together."""
-        object.__setattr__(self, "inputs", tuple(self.inputs))  # the way of a frozen dataclass
+        object.__setattr__(self, "inputs", _sizes("inputs", self.inputs))  # the way of a frozen dataclass
         if not 0 < len(self.inputs) < 4 or not all(isinstance(n, int) and n > 0 for n in self.inputs):
             raise ValueError(
                 f"inputs are {self.inputs}: give positive whole numbers, (features,), (length, features) or "
@@ -95,6 +95,19 @@ class Net:
         return [path for path, layer in self.layers.items() if isinstance(layer, Affine)]
 
 
+def _sizes(name: str, given: Sequence[int]) -> Shape:
+    if not isinstance(given, Iterable):
+        raise ValueError(f"{name} is {given!r}: give a tuple, such as ({given!r},)")
+    return tuple(given)
+
+
+class _Known(dict[str, Tensor]):
+    """Parameters by path, of which a missing one is a clear error."""
+
+    def __missing__(self, path: str) -> Tensor:
+        raise ValueError(f"there is no {path!r} among the parameters {list(self)}: give those of start(net, ...)")
+
+
 def start(
     net: Net,
     seeds: Sequence[int],
@@ -116,7 +129,12 @@ def start(
         where they are left out
     dtype : of the parameters
     """
-    gains, stds = gains or [1.0] * len(seeds), stds or [None] * len(seeds)
+    gains = [1.0] * len(seeds) if gains is None else gains
+    stds = [None] * len(seeds) if stds is None else stds
+    if not len(seeds) == len(gains) == len(stds) or not len(seeds):
+        raise ValueError(
+            f"there are {len(seeds)} seeds, {len(gains)} gains and {len(stds)} stds: give one for each replica"
+        )
     for name, values in (("gain", gains), ("std", stds)):
         for value in values:
             if value is not None and not (math.isfinite(value) and value >= 0):
@@ -160,17 +178,23 @@ def forward(
     Raises
     ------
     ValueError
-        If x does not have the inputs' shape, or the batch is too small for a norm.
+        If x does not have the inputs' shape or the parameters' dtype, or the batch is too small for a norm.
     """
-    replicas = len(next(iter(params.values())))
+    first = next(iter(params.values()), x)  # an activation alone has none
+    replicas = len(first)
     if tuple(x.shape[2:]) != net.inputs or len(x) != replicas:
         raise ValueError(
             f"x has shape {tuple(x.shape)}, but ({replicas}, N, *{net.inputs}) is needed: replicas first, then examples"
         )
-    flow = Flow(params, replicas, stats, running or {}, generators, tap)
+    symbols = not x.is_floating_point() and any(isinstance(layer, Embedding) for layer in net.layers.values())
+    if x.dtype != first.dtype and not symbols:
+        raise ValueError(f"x is {x.dtype}, but the parameters are {first.dtype}: pass x.to({first.dtype})")
+    flow = Flow(_Known(params), replicas, stats, running or {}, generators, tap)
     values = x.transpose(0, 1).flatten(1, 2) if x.ndim == 5 else x.movedim(1, -1)
     values = values.transpose(1, 2) if x.ndim == 4 else values  # a sequence: (replicas, features, length, N)
     y = net.body(Signal(values, net.inputs), "", flow)
+    if not isinstance(net.body, Chain):
+        flow.tapped("", y.values)  # as a chain shows what it is made of
     if len(y.shape) == 3:
         return y.values.unflatten(1, (replicas, -1)).transpose(0, 1), flow.moments
     out = y.values.transpose(1, 2) if len(y.shape) == 2 else y.values
@@ -277,6 +301,8 @@ def stack(
         raise ValueError(f"placement is {placement!r}: choose one of {list(PLACEMENTS)}")
     if alpha_dropout and activation != "selu":
         raise ValueError(f"alpha_dropout is made for activation 'selu', not {activation!r}: leave it out")
+    if residual and placement == "after":
+        raise ValueError("placement is 'after' in residual blocks, whose norms stand before the sum: choose 'before'")
     if residual and len(hidden) % 2 == 0:
         raise ValueError(f"residual with {len(hidden)} hidden layers: blocks need one layer and then pairs")
     if zero_gamma and (norm == "none" or not residual):
@@ -313,7 +339,13 @@ def stack(
 
 
 def _norm(norm: str | Norm, **of_norm: Any) -> Norm | None:
-    """A norm, by its name or as it is; none with the name "none"."""
+    """A norm, by its name or as it is; none with the name "none", but the attributes must be a norm's."""
+    known = [part.name for part in fields(norm if isinstance(norm, Norm) else Norm)]
+    if unknown := [name for name in of_norm if name not in known]:
+        raise TypeError(
+            f"neither the network nor its norm has an argument {unknown}: a norm has {known}, a network those of its "
+            "own function and of stack"
+        )
     if isinstance(norm, Norm):
         return replace(norm, **of_norm)
     return None if norm == "none" else Norm(norm, **of_norm)
@@ -336,8 +368,8 @@ def mlp(
     weights, length : of all layers, as in :class:`~bnlib.lab.layers.Affine`
     how : norm, activation and what else :func:`stack` takes
     """
-    maps = [Affine(units, weights=weights, length=length) for units in (*widths, classes)]
-    return stack(tuple(inputs), maps[:-1], Chain((maps[-1],)), **how)
+    maps = [Affine(units, weights=weights, length=length) for units in (*_sizes("widths", widths), classes)]
+    return stack(inputs, maps[:-1], Chain((maps[-1],)), **how)
 
 
 def convnet(
@@ -360,9 +392,9 @@ def convnet(
     flat : whether the output layer has a weight for each position, or sees their mean
     weights, length, how : as in :func:`mlp`
     """
-    maps = [Convolution(units, weights=weights, length=length, kernel=kernel) for units in widths]
+    maps = [Convolution(units, weights=weights, length=length, kernel=kernel) for units in _sizes("widths", widths)]
     output = Chain((Pool("flat" if flat else "mean"), Affine(classes, weights=weights, length=length)))
-    return stack(tuple(inputs), maps, output, **how)
+    return stack(inputs, maps, output, **how)
 
 
 def rnn(inputs: Shape = (8, 8), units: int = 64, classes: int = 10, *, norm: str | Norm = "none") -> Net:
@@ -373,7 +405,7 @@ def rnn(inputs: Shape = (8, 8), units: int = 64, classes: int = 10, *, norm: str
     inputs, units, classes : (length, features), the units of the state, and the outputs
     norm : as in :func:`stack`
     """
-    return Net(tuple(inputs), Chain((Recurrent(units, _norm(norm)), Affine(classes))))
+    return Net(inputs, Chain((Recurrent(units, _norm(norm)), Affine(classes))))
 
 
 def transformer(
@@ -443,7 +475,11 @@ def made(description: Mapping[str, Any]) -> Any:
     name = description.get("layer")
     if name not in known:
         raise ValueError(f"no layer is called {name!r}: choose one of {sorted(known)}")
-    return known[name](**{key: _made(value) for key, value in description.items() if key != "layer"})
+    own = {key: value for key, value in description.items() if key != "layer"}
+    there = [part.name for part in fields(known[name]) if part.init]  # type: ignore[arg-type]
+    if unknown := [key for key in own if key not in there]:
+        raise TypeError(f"{name} has no attribute {unknown}: choose of {there}")
+    return known[name](**{key: _made(value) for key, value in own.items()})
 
 
 def _made(value: Any) -> Any:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from bnlib.data import load
 from bnlib.lab import nets
-from bnlib.lab.layers import State, Stats
+from bnlib.lab.layers import State, Stats, under
 from bnlib.lab.nets import Net, mlp
 from bnlib.running import RunningStats
 
@@ -90,6 +91,10 @@ class Run:
 
     def __post_init__(self) -> None:
         """Reject what cannot be run."""
+        if not isinstance(self.net, Net):
+            raise TypeError(f"net is a {type(self.net).__name__}: give a Net, such as mlp(), or Net(inputs, layer)")
+        if isinstance(self.factors, Mapping):
+            raise TypeError(f"factors is {self.factors}: give pairs, {tuple(self.factors.items())}")
         for name, value, known in (
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
@@ -102,6 +107,9 @@ class Run:
         for name, value in (*named, *factors):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}: give a finite number that is not negative")
+        for name in ("seed", "batch", "steps", "warm_up"):
+            if not isinstance(value := getattr(self, name), Integral):
+                raise ValueError(f"{name} is {value!r}: give a whole number")
         if self.batch < 1 or self.steps < 1:
             raise ValueError(f"batch is {self.batch} and steps {self.steps}: both must be at least 1")
         if self.seed < 0 or not 0 <= self.warm_up <= self.steps:
@@ -206,7 +214,7 @@ class Hold(Hook):
     def __init__(self, program: "Program") -> None:
         super().__init__(program)
         layers = program.net.layers
-        normed = [path for path in program.net.affine if f"{path.rpartition('.')[0]}.norm" in layers]
+        normed = [path for path in program.net.affine if under(path.rpartition(".")[0], "norm") in layers]
         self.lengths = {f"{path}.weight": _lengths(program.params[f"{path}.weight"]) for path in normed}
 
     def after(self, step: int) -> Mapping[str, Tensor]:
@@ -320,7 +328,7 @@ class Program:
         self.runs, self.keep, self.net, self.dtype, self.judged_exactly = runs, keep, first.net, dtype, exact
         own = [run.seed for run in runs]
         self.params, stats = nets.start(first.net, own, [run.gain for run in runs], [run.std for run in runs], dtype)
-        device = torch.device(first.device)
+        device = device_of(first.device)
         self.params = {name: value.to(device) for name, value in self.params.items()}
         self.stats = {path: replace(s, mean=s.mean.to(device), var=s.var.to(device)) for path, s in stats.items()}
         self._load(first, device)
@@ -334,6 +342,11 @@ class Program:
         if unknown := [name for name, _ in first.factors if not any(ends(path, name) for path in names)]:
             raise ValueError(
                 f"factors names {unknown}, but what is learned are {names}: choose of those, or their ends"
+            )
+        undecayed = [name for name in first.decayed if not any(ends(path, name) for path in names)]
+        if undecayed and any(run.decay for run in runs):
+            raise ValueError(
+                f"decayed names {undecayed}, but what is learned are {names}: choose of those, or their ends"
             )
         lr, decay = (
             torch.tensor([getattr(run, of) for run in runs], dtype=dtype, device=device) for of in ("lr", "decay")
@@ -362,11 +375,19 @@ class Program:
             raise ValueError(
                 f"batch is {first.batch}, but {first.data!r} has {n} examples to train: choose at most {n}"
             )
+        if splits[0].y_train.dtype.kind not in "iu":
+            raise ValueError(f"y of {first.data!r} is {splits[0].y_train.dtype} and no class: choose data with classes")
         shape, labels = splits[0].x_train.shape[1:], int(splits[0].y_train.max()) + 1
-        if math.prod(self.net.inputs) != math.prod(shape) or self.net.outputs[-1] < labels:
+        outputs = (*splits[0].y_train.shape[1:], labels)
+        if math.prod(self.net.inputs) != math.prod(shape) or self.net.outputs[:-1] != outputs[:-1]:
             raise ValueError(
-                f"inputs are {self.net.inputs} and classes {self.net.outputs[-1]}, but an example of {first.data!r} "
-                f"has shape {shape} and one of {labels} classes: choose inputs of that size, and so many classes"
+                f"inputs are {self.net.inputs} and outputs {self.net.outputs}, but an example of {first.data!r} has "
+                f"shape {shape} and needs {outputs}: choose inputs of that size, and a Pool where there are positions"
+            )
+        if self.net.outputs[-1] < labels:
+            raise ValueError(
+                f"classes are {self.net.outputs[-1]}, but an example of {first.data!r} is one of {labels}: choose at "
+                "least so many"
             )
         self.who = torch.tensor([self.seeds.index(run.seed) for run in self.runs], device=device)  # each one's split
         arrays = [torch.as_tensor(np.stack(parts)).to(device) for parts in zip(*splits, strict=True)]
@@ -437,7 +458,7 @@ class Program:
         # The replicas' losses are summed, and each depends on its own parameters alone.
         whole = loss
         for hook in self.hooks:
-            whole = whole + hook.loss()
+            whole = whole + self._each(f"the loss of {type(hook).__name__}", hook.loss())
         grads = list(torch.autograd.grad(whole.sum(), list(self.learned.values())))
         if first.clip is not None:
             clip(grads, first.clip)
@@ -448,7 +469,16 @@ class Program:
         self.losses.append(torch.where(self.failed > 0, math.nan, loss))
         for hook in self.hooks:
             for name, values in hook.after(step).items():
-                self.noted.setdefault(name, []).append(values)
+                noted = self._each(f"{name!r} of {type(hook).__name__}", values)
+                self.noted.setdefault(name, []).append(noted.detach().clone())  # the parameters go on changing
+
+    def _each(self, what: str, values: Any) -> Any:
+        """What a hook gives, if it is zero or has a value for each replica."""
+        if isinstance(values, Tensor) and values.shape[:1] != (len(self.runs),):
+            raise ValueError(
+                f"{what} has shape {tuple(values.shape)}, but ({len(self.runs)}, ...) is needed: replicas first"
+            )
+        return values
 
     @torch.no_grad()
     def _move(self, grads: list[Tensor], factor: float) -> None:
@@ -516,6 +546,15 @@ class Program:
             for path, s in stats.items()
         }
         return State({name: value[r : r + 1].clone() for name, value in params.items()}, own)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of that name, or a ValueError if this machine has none that computes."""
+    try:
+        torch.zeros(1, device=name).item()  # "meta" has no values
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"device is {name!r}, on which nothing can be trained here ({error}): give 'cpu'") from error
+    return torch.device(name)
 
 
 def ends(path: str, end: str) -> bool:

@@ -12,8 +12,8 @@ import pytest
 from bnlib.lab import records
 from bnlib.lab import train as train_module
 from bnlib.lab.experiments import __main__ as command
-from bnlib.lab.experiments import half_decades, spec_of, trained
-from bnlib.lab.nets import Spec
+from bnlib.lab.experiments import half_decades, net_of, trained
+from bnlib.lab.nets import convnet, mlp
 from bnlib.lab.records import Experiment, Settings
 from bnlib.lab.train import Run, train
 
@@ -73,15 +73,19 @@ def test_half_decades():
     assert half_decades(1, 1) == [1]
 
 
-def test_spec_of_takes_fields_as_a_record_has_them():
+def test_net_of_takes_fields_as_a_record_has_them():
     fields = {"widths": [9, 7], "where": [1], "norm": "batch", "gain": 2.0, "std": None, "beta": False}
-    spec = Spec(widths=(9, 7), where=(1,), norm="batch", gain=2.0, beta=False)
-    assert spec_of(fields) == spec_of(json.loads(json.dumps(fields))) == spec
-    assert hash(spec_of(fields)) == hash(spec)  # as the programs of replicas want it
-    assert spec_of(fields, gain=3.0, where=[0]) == replace(spec, gain=3.0, where=(0,))
-    assert spec_of({}) == Spec()
+    net = mlp(widths=(9, 7), where=(1,), norm="batch", beta=False)
+    assert net_of(fields) == net_of(json.loads(json.dumps(fields))) == (net, {"gain": 2.0, "std": None})
+    assert hash(net_of(fields)[0]) == hash(net)  # as the programs of replicas want it
+    assert fields["gain"] == 2.0  # they are a record's own
+    assert net_of({}) == (mlp(), {})
+    fields = {"inputs": [1, 8, 8], "widths": [4], "kernel": 5, "flat": True, "norm": "group", "groups": 2}
+    assert net_of(fields) == (convnet(widths=(4,), kernel=5, flat=True, norm="group", groups=2), {})
     with pytest.raises(TypeError, match="depth"):
-        spec_of({"depth": 3})
+        net_of({"depth": 3})
+    with pytest.raises(ValueError, match="norm is 'bacth'"):
+        net_of({"norm": "bacth"})
 
 
 RUNS: list[Settings] = [{"seed": 0, "lr": 0.3}, {"seed": 1, "lr": 1.0, "gain": 2.0}]
@@ -89,8 +93,8 @@ RUNS: list[Settings] = [{"seed": 0, "lr": 0.3}, {"seed": 1, "lr": 1.0, "gain": 2
 
 def test_trained_sums_up_what_train_gives():
     values = trained(spec={"widths": [9, 7], "norm": "batch"}, runs=RUNS, steps=40, every=5, until=0.6, dtype="float64")
-    spec = Spec(widths=(9, 7), norm="batch")
-    runs = [Run(spec=spec, lr=0.3, steps=40), Run(spec=replace(spec, gain=2.0), seed=1, lr=1.0, steps=40)]
+    net = mlp(widths=(9, 7), norm="batch")
+    runs = [Run(net=net, lr=0.3, steps=40), Run(net=net, gain=2.0, seed=1, lr=1.0, steps=40)]
     histories = train(runs, every=5, until=0.6, dtype=train_module.torch.float64)
     np.testing.assert_array_equal(values["val"], [h.val_accuracy[-1] for h in histories])
     np.testing.assert_array_equal(values["test"], [h.test_accuracy for h in histories])
@@ -109,15 +113,23 @@ def test_trained_passes_on_how(how: dict[str, object]):
     assert trained(**base)["end"] != trained(**(base | how))["end"]  # type: ignore[arg-type]
 
 
+def test_a_scale_is_the_specs_unless_a_run_has_its_own():
+    specs = [{"widths": [9]}, {"widths": [9], "gain": 2.0}, {"widths": [9], "std": 0.1}]
+    one, two, std = (trained(spec=spec, runs=RUNS, steps=5, dtype="float64")["end"] for spec in specs)
+    assert one[0] not in (two[0], std[0])
+    assert one[1] == two[1]  # whose run says so
+    assert std[1] != one[1]  # a std takes the gain's place
+
+
 def test_a_case_that_is_stopped_gives_no_values(monkeypatch: pytest.MonkeyPatch):
-    step, calls = train_module._Program._step, iter(range(1, 99))
+    step, calls = train_module.Program._step, iter(range(1, 99))
 
     def stepping(self, number: int) -> None:
         if next(calls) == 3:
             raise KeyboardInterrupt
         step(self, number)
 
-    monkeypatch.setattr(train_module._Program, "_step", stepping)
+    monkeypatch.setattr(train_module.Program, "_step", stepping)
     with pytest.raises(KeyboardInterrupt):
         trained(spec={"widths": [9]}, runs=RUNS, steps=5)
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from bnlib.data import load
-from bnlib.lab.experiments import spec_of, weights
+from bnlib.lab import nets
+from bnlib.lab.experiments import net_of, weights
 from bnlib.lab.experiments.weights import ended
-from bnlib.lab.train import Run, train
+from bnlib.lab.train import DataInit, Run, train
 
 SMALL: dict[str, Any] = {"widths": [9, 10], "activation": "relu", "gain": 1.41}
 HOW: dict[str, Any] = {"lrs": [0.03, 0.3], "seeds": 2, "steps": 12, "dtype": "float64"}
@@ -19,15 +20,23 @@ def images(inputs: str) -> torch.Tensor:
     return torch.tensor(np.stack([load("digits", seed, inputs).x_train for seed in (0, 1)]))
 
 
+def runs_of(fields: dict[str, Any]) -> list[Run]:
+    net, scale = net_of(fields)
+    return [Run(net=net, seed=seed, lr=lr, steps=12, **scale) for lr in (0.03, 0.3) for seed in (0, 1)]
+
+
+def first(fields: dict[str, Any]) -> nets.Params:
+    """The parameters of both seeds at the start."""
+    net, scale = net_of(fields)
+    return nets.start(net, [0, 1], [scale["gain"]] * 2, dtype=torch.float64).params
+
+
 @pytest.mark.parametrize("init", [False, True])
 @pytest.mark.parametrize("arm", ["plain", "normed", "standardized", "normprop", "mean", "normed and mean"])
 def test_it_trains_as_bnlib_does(arm: str, init: bool):
     fields = SMALL | dict(weights._FIELDS[arm])
     values = ended(spec=fields, init=init, **HOW)
-    runs = [
-        Run(spec=spec_of(fields), seed=seed, lr=lr, steps=12, data_init=init) for lr in (0.03, 0.3) for seed in (0, 1)
-    ]
-    histories = train(runs, dtype=torch.float64)
+    histories = train(runs_of(fields), dtype=torch.float64, hooks=[DataInit] if init else [])
     np.testing.assert_allclose(np.ravel(values["val"]), [h.val_accuracy[-1] for h in histories])
     np.testing.assert_allclose(np.ravel(values["test"]), [h.test_accuracy for h in histories])
 
@@ -35,8 +44,7 @@ def test_it_trains_as_bnlib_does(arm: str, init: bool):
 @pytest.mark.parametrize("arm", ["batch", "group", "standardized and group"])
 def test_it_trains_as_bnlib_does_with_norms_that_set_the_scale(arm: str):
     fields = SMALL | {"widths": [10, 10]} | dict(weights._FIELDS[arm])
-    runs = [Run(spec=spec_of(fields), seed=seed, lr=lr, steps=12) for lr in (0.03, 0.3) for seed in (0, 1)]
-    expected = [h.test_accuracy for h in train(runs, dtype=torch.float64)]
+    expected = [h.test_accuracy for h in train(runs_of(fields), dtype=torch.float64)]
     np.testing.assert_allclose(np.ravel(ended(spec=fields, **HOW)["test"]), expected)
 
 
@@ -50,14 +58,13 @@ def test_what_is_watched_are_the_sums_of_every_hidden_layer():
     values = ended(spec=fields, watched=True, inputs="centred", **HOW)
     assert np.shape(values["std start"]) == np.shape(values["mean end"]) == (2, 2, 2)  # rates, seeds, layers
     x = images("centred")
-    spec = spec_of(fields)
-    params = weights.nets.start([spec] * 2, [0, 1], torch.float64)
-    w = params["weight0"] / params["weight0"].square().sum(2, keepdim=True).sqrt()
+    params = first(fields)
+    w = params["0.affine.weight"] / params["0.affine.weight"].square().sum(2, keepdim=True).sqrt()
     z = (x @ w.mT).numpy()
     np.testing.assert_allclose(np.array(values["std start"])[1, :, 0], z.std(1).mean(1))
     np.testing.assert_allclose(np.array(values["mean start"])[1, :, 0], 0, atol=1e-12)
     a = (np.maximum(z, 0) - 1 / np.sqrt(2 * np.pi)) / np.sqrt((1 - 1 / np.pi) / 2)
-    v = params["weight1"].numpy()
+    v = params["1.affine.weight"].numpy()
     z = a @ (v / np.sqrt((v**2).sum(2, keepdims=True))).swapaxes(1, 2)
     np.testing.assert_allclose(np.array(values["std start"])[0, :, 1], z.std(1).mean(1))
     np.testing.assert_allclose(np.array(values["mean start"])[0, :, 1], np.sqrt((z.mean(1) ** 2).mean(1)))
@@ -67,8 +74,5 @@ def test_what_is_watched_are_the_sums_of_every_hidden_layer():
 
 def test_what_is_watched_stands_in_front_of_a_norm():
     values = ended(spec=SMALL | dict(weights._FIELDS["batch"]), watched=True, **HOW)
-    params = weights.nets.start([spec_of(SMALL)] * 2, [0, 1], torch.float64)
-    x = images("raw")
-    np.testing.assert_allclose(
-        np.array(values["std start"])[0, :, 0], (x @ params["weight0"].mT).std(1, correction=0).mean(1)
-    )
+    z = images("raw") @ first(SMALL)["0.affine.weight"].mT
+    np.testing.assert_allclose(np.array(values["std start"])[0, :, 0], z.std(1, correction=0).mean(1))

@@ -117,11 +117,11 @@ def _seen(history: History, state: State) -> dict[str, list[np.ndarray]]:
     x = torch.as_tensor(load(run.data, run.seed, run.inputs).x_train)[None]
     params = {name: p.double() for name, p in state.params.items()}
     found = {path: values[0].numpy() for path, values in seen(run.net, State(params, {}), x).items()}
-    layers = run.net.chains[:-1]
+    layers, paths = run.net.chains[:-1], list(run.net.layers)
     return {
         "z": [found[f"{layer}.affine"] for layer in layers],
         "xhat": [found[f"{layer}.norm.xhat"] for layer in layers if f"{layer}.norm.xhat" in found],
-        "pre": [found.get(f"{layer}.norm", found[f"{layer}.affine"]) for layer in layers],
+        "pre": [found[paths[paths.index(f"{layer}.activation") - 1]] for layer in layers],  # what it is given
     }
 
 

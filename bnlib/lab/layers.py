@@ -122,14 +122,14 @@ class Draw:
     stds: Sequence[float | None]
 
     def weights(self, shape: Shape, fan_in: int) -> Tensor:
-        """Normal weights, (replicas, *shape), in float64."""
+        """Normal weights, ``(replicas, *shape)``, in float64."""
         root = math.sqrt(fan_in)
         scales = [gain / root if std is None else std for gain, std in zip(self.gains, self.stds, strict=True)]
         draws = [torch.randn(*shape, generator=g, dtype=torch.float64) for g in self.generators]
         return torch.stack([scale * draw for scale, draw in zip(scales, draws, strict=True)])
 
     def full(self, value: float, *shape: int) -> Tensor:
-        """One number everywhere, (replicas, *shape), in float64."""
+        """One number everywhere, ``(replicas, *shape)``, in float64."""
         return torch.full((len(self.generators), *shape), value, dtype=torch.float64)
 
 
@@ -370,7 +370,7 @@ class Affine(Layer):
         return shape[-1:]
 
     def start(self, shape: Shape, draw: Draw) -> State:
-        """Weight (replicas, units, *window), and bias and length (replicas, units) where there are any."""
+        """Weight ``(replicas, units, *window)``, and bias and length (replicas, units) where there are any."""
         window = self.window(shape)
         params = {"weight": draw.weights((self.units, *window), math.prod(window))}
         if self.weights != "plain":

@@ -86,7 +86,7 @@ class Net:
 
     @property
     def chains(self) -> list[str]:
-        """The paths of what the outermost chain is made of, in their order: hidden layers and output."""
+        """The paths of what the outermost chain is made of, such as hidden layers and output."""
         return [name for name, _ in self.body.parts]
 
     @property
@@ -168,7 +168,7 @@ def forward(
     Parameters
     ----------
     net, params : the network, and its parameters from :func:`start`
-    x : (replicas, N, *inputs)
+    x : ``(replicas, N, *inputs)``
     stats : running statistics, which batch norm then uses in place of the batch's own
     running : those of a training so far, for layers that look at them beside the batch
     generators : of each replica, for dropout and noise; without them there is neither
@@ -207,7 +207,7 @@ def seen(net: Net, state: State, x: Tensor, *, exact: bool = True) -> dict[str, 
     Parameters
     ----------
     net, state : the network
-    x : (replicas, N, *inputs), also without its gradient
+    x : ``(replicas, N, *inputs)``, also without its gradient
     exact : whether batch norm uses the statistics of x itself, or the state's running ones
     """
     found: dict[str, Tensor] = {}
@@ -226,7 +226,7 @@ def data_init(net: Net, params: Params, x: Tensor) -> Params:
     Parameters
     ----------
     net, params : the network, and its parameters from :func:`start`
-    x : (replicas, N, *inputs), such as the first mini-batch
+    x : ``(replicas, N, *inputs)``, such as the first mini-batch
 
     Raises
     ------

@@ -313,7 +313,7 @@ class Program:
     runs, net, seeds : the replicas' runs, their network, and the different seeds among them
     params, stats : as they are now
     moments : of the last mini-batch, by path
-    examples : x (seeds, N, *inputs) and y (seeds, N, ...) of the training set
+    examples : x ``(seeds, N, *inputs)`` and y ``(seeds, N, ...)`` of the training set
     """
 
     def __init__(
@@ -510,7 +510,7 @@ class Program:
         return x, y
 
     def training_set(self) -> tuple[Tensor, Tensor]:
-        """X (replicas, N, *inputs) and y (replicas, N, ...): the training set of each replica."""
+        """The training set of each replica: x ``(replicas, N, *inputs)`` and y ``(replicas, N, ...)``."""
         x, y = (a[self.who] for a in self.examples)
         return x, y
 

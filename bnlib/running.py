@@ -124,6 +124,10 @@ class RunningStats:
                 f"count is {moments.count}, but an unbiased variance divides by count - 1: "
                 "use a larger batch or unbiased=False"
             )
+        return self.averaged(moments)
+
+    def averaged(self, moments: Moments) -> Self:
+        """:meth:`update` without its checks, for moments that a batch norm of these channels has just made."""
         steps = self.steps + 1
         weight = 1 / steps if self.momentum is None else self.momentum
         correction = moments.count / (moments.count - 1) if self.unbiased else 1.0

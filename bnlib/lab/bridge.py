@@ -28,11 +28,14 @@ class _Normalize(torch.autograd.Function):
         x, gamma, _, ctx.layout, ctx.eps = inputs
         _, *statistics = output
         ctx.mark_non_differentiable(*statistics)
+        ctx.set_materialize_grads(False)  # no zeros for those
         ctx.save_for_backward(x, gamma, *statistics)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         dy, *_ = grads
+        if dy is None:
+            return None, None, None, None, None
         x, gamma, xhat, rstd, mean, var = ctx.saved_tensors
         if torch.is_grad_enabled():
             # This gradient will be differentiated in its turn, and xhat and rstd depend on x. What forward saved are

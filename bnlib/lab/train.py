@@ -463,7 +463,7 @@ class Program:
         if first.clip is not None:
             clip(grads, first.clip)
         self._move(grads, first.scheduled(step))
-        self.stats = {path: stats.update(self.moments[path]) for path, stats in self.stats.items()}
+        self.stats = {path: stats.averaged(self.moments[path]) for path, stats in self.stats.items()}
         loss = loss.detach()
         self.failed = torch.where((self.failed == 0) & ~loss.isfinite(), step, self.failed)
         self.losses.append(torch.where(self.failed > 0, math.nan, loss))

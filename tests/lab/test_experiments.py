@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from bnlib.lab import records
 from bnlib.lab import train as train_module
 from bnlib.lab.experiments import __main__ as command
-from bnlib.lab.experiments import half_decades, net_of, trained
+from bnlib.lab.experiments import half_decades, net_of, picked, trained
 from bnlib.lab.nets import convnet, mlp
 from bnlib.lab.records import Experiment, Settings
 from bnlib.lab.train import Run, train
@@ -225,3 +226,48 @@ def test_workers_leave_the_bar_to_their_parent(monkeypatch: pytest.MonkeyPatch):
     assert train_module.progress(total=1) == {"total": 1, "delay": 1, "leave": False}  # the environment decides
     monkeypatch.setattr(train_module.multiprocessing, "parent_process", lambda: object())
     assert train_module.progress(total=1) == {"total": 1, "delay": 1, "leave": False, "disable": True}
+
+
+# Picking on seeds of their own
+
+
+NARROW: dict[str, Any] = {"spec": {"widths": [8]}, "steps": 25, "dtype": "float64"}
+
+
+def test_a_pick_is_the_best_of_the_selection_seeds_and_is_run_on_the_others():
+    grid = {"lrs": [0.01, 1.0, 100.0], "gains": [0.3, 1.0, 3.0]}
+    found = picked(**grid, seeds=[0, 1], selection=[1000, 1001, 1002], **NARROW)
+    means = [
+        [np.mean(trained(runs=[{"seed": s, "lr": lr, "gain": g} for s in range(1000, 1003)], **NARROW)["val"])
+         for lr in grid["lrs"]]
+        for g in grid["gains"]
+    ]  # fmt: skip
+    np.testing.assert_allclose(found["grid"], means)
+    i, j = np.unravel_index(np.argmax(means), (3, 3))
+    assert (found["gain"], found["lr"]) == ([grid["gains"][i]], [grid["lrs"][j]])
+    assert found["edge"] == [int(i != 1 or j != 1)]
+    own = trained(runs=[{"seed": s, "lr": found["lr"][0], "gain": found["gain"][0]} for s in (0, 1)], **NARROW)
+    assert found["test"] == own["test"]
+
+
+def test_a_pick_by_steps_counts_who_does_not_arrive_as_all_steps():
+    how = {**NARROW, "until": 0.3, "every": 1}
+    found = picked(lrs=[1e-9, 1.0], seeds=[0], selection=[1000, 1001], by="steps_to", **how)
+    assert found["lr"] == [1.0]
+    assert found["grid"][0][0] == pytest.approx(25)
+    assert found["grid"][0][1] < 25
+    assert found["edge"] == [1]  # the last of the rates; a single gain has no edge
+
+
+def test_a_seed_is_not_picked_on_and_reported():
+    with pytest.raises(ValueError, match=r"the seeds \[1001\] pick and are reported: choose others"):
+        picked(lrs=[1.0], seeds=[0, 1001], **NARROW)
+    with pytest.raises(ValueError, match="by is 'test': choose 'val' or 'steps_to'"):
+        picked(lrs=[1.0], seeds=[0], by="test", **NARROW)
+
+
+def test_what_else_a_run_has_reaches_it():
+    how = {"runs": [{"seed": 0, "lr": 0.3}], **NARROW}
+    plain = trained(**how)
+    for more in ({"inputs": "centred"}, {"decay": 0.5, "decayed": ["weight"]}, {"schedule": "cosine"}, {"clip": 0.01}):
+        assert trained(**how, **more)["end"] != plain["end"]

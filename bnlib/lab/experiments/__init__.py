@@ -18,6 +18,7 @@ from bnlib.lab.records import Labels, Settings, Values
 from bnlib.lab.train import Hold, Hook, Program, Run, train
 
 Cases = Iterator[tuple[Labels, Settings]]  # of each case its labels, and what its run is called with
+SELECTION = range(1000, 1008)  # seeds that pick rates and gains, and are not reported
 
 
 def half_decades(low: float, high: float) -> list[float]:
@@ -61,13 +62,11 @@ def trained(
     spec: Settings,
     runs: list[Settings],
     steps: int,
-    optimizer: str = "sgd",
-    batch: int = 60,
-    data: str = "digits",
     hold: bool = False,
     every: int | None = None,
     until: float | None = None,
     dtype: str = "float32",
+    **how: Any,
 ) -> Values:
     """Train replicas and sum each of them up: the ``run`` of an experiment.
 
@@ -75,11 +74,12 @@ def trained(
     ----------
     spec : what all replicas share, as :func:`net_of` takes it
     runs : of each replica its seed and lr, and its gain where that is not the spec's
-    steps, optimizer, batch, data : as in :class:`bnlib.lab.train.Run`
+    steps : updates
     hold : whether :class:`bnlib.lab.train.Hold` keeps the weights' lengths
     every : evaluate after each so many updates; None is at the end alone
     until : the validation accuracy that is to be reached, after which the training of all replicas stops
     dtype : "float32" or "float64"
+    how : the other attributes of :class:`bnlib.lab.train.Run`, such as data, inputs, optimizer or decay
 
     Returns
     -------
@@ -87,9 +87,8 @@ def trained(
         mean loss of the first and the last ten mini-batches; "steps_to", the updates until ``until`` was reached
     """
     net, scale = net_of(spec)
-    replicas = [
-        Run(net=net, optimizer=optimizer, batch=batch, data=data, steps=steps, **{**scale, **run}) for run in runs
-    ]
+    same = {name: tuple(value) if isinstance(value, list) else value for name, value in how.items()}
+    replicas = [Run(net=net, steps=steps, **same, **{**scale, **run}) for run in runs]
     # On Ctrl-C the case is not done: half of it must not be kept as if it were.
     histories = train(
         replicas,
@@ -108,6 +107,60 @@ def trained(
     if until is not None:
         values["steps_to"] = [h.steps_to(until) for h in histories]
     return values
+
+
+def picked(
+    *,
+    lrs: list[float],
+    seeds: list[int],
+    gains: Sequence[float] = (1.0,),
+    selection: Sequence[int] = SELECTION,
+    by: str = "val",
+    **how: Any,
+) -> Values:
+    """Pick rate and gain on the selection seeds, and run that pick alone on the seeds that are reported.
+
+    The ``run`` of a whole arm: as nothing is reported of the seeds that it was picked on, many of those that are
+    reported cost less than a whole grid of a few.
+
+    Parameters
+    ----------
+    lrs, gains : the grid, in rising order
+    seeds, selection : those that are reported, and those that pick
+    by : "val", the largest mean validation accuracy, or "steps_to", the smallest geometric mean of steps, where a run
+        that does not get there counts as all steps
+    how : what else :func:`trained` takes
+
+    Returns
+    -------
+    values : those of :func:`trained` for the pick, with a number for each of the seeds; "lr" and "gain", the pick;
+        "edge", 1 if it lies at the edge of the grid of either, else 0; "grid", the mean (of steps the geometric) on the
+        selection seeds, for each gain a list over the rates
+
+    Raises
+    ------
+    ValueError
+        If a seed is to pick and to be reported, or nothing can be picked by that name.
+    """
+    if both := sorted({*seeds} & {*selection}):
+        raise ValueError(f"the seeds {both} pick and are reported: choose others, such as those below {SELECTION[0]}")
+    if by not in ("val", "steps_to"):
+        raise ValueError(f"by is {by!r}: choose 'val' or 'steps_to'")
+
+    def runs(choices: Iterable[tuple[float, float]], who: Sequence[int]) -> list[Settings]:
+        return [{"seed": seed, "lr": lr, "gain": gain} for gain, lr in choices for seed in who]
+
+    found = trained(runs=runs(product(gains, lrs), selection), **how)[by]
+    grid = np.reshape(np.array(found, dtype=float), (len(gains), len(lrs), len(selection)))
+    if by == "steps_to":
+        grid = np.log(np.minimum(grid, how["steps"]))
+    means = grid.mean(-1)
+    best = np.argmax(means) if by == "val" else np.argmin(means)
+    i, j = (int(n) for n in np.unravel_index(best, means.shape))
+    edge = any(len(of) > 1 and at in (0, len(of) - 1) for of, at in ((gains, i), (lrs, j)))
+    values = trained(runs=runs([(gains[i], lrs[j])], seeds), **how)
+    told = means if by == "val" else np.exp(means)
+    return values | {"lr": [lrs[j]], "gain": [gains[i]], "edge": [int(edge)], "grid": told.tolist()}
 
 
 def at_rates(

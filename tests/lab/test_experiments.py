@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,7 +235,7 @@ NARROW: dict[str, Any] = {"spec": {"widths": [8]}, "steps": 25, "dtype": "float6
 
 
 def test_a_pick_is_the_best_of_the_selection_seeds_and_is_run_on_the_others():
-    grid = {"lrs": [0.01, 1.0, 100.0], "gains": [0.3, 1.0, 3.0]}
+    grid: dict[str, Any] = {"lrs": [0.01, 1.0, 100.0], "gains": [0.3, 1.0, 3.0]}
     found = picked(**grid, seeds=[0, 1], selection=[1000, 1001, 1002], **NARROW)
     means = [
         [np.mean(trained(runs=[{"seed": s, "lr": lr, "gain": g} for s in range(1000, 1003)], **NARROW)["val"])
@@ -251,12 +251,12 @@ def test_a_pick_is_the_best_of_the_selection_seeds_and_is_run_on_the_others():
 
 
 def test_a_pick_by_steps_counts_who_does_not_arrive_as_all_steps():
-    how = {**NARROW, "until": 0.3, "every": 1}
-    found = picked(lrs=[1e-9, 1.0], seeds=[0], selection=[1000, 1001], by="steps_to", **how)
+    how: dict[str, Any] = {**NARROW, "until": 0.3, "every": 1}
+    found = picked(lrs=[1e-9, 1.0, 1e-8], seeds=[0], selection=[1000, 1001], by="steps_to", **how)
     assert found["lr"] == [1.0]
     assert found["grid"][0][0] == pytest.approx(25)
     assert found["grid"][0][1] < 25
-    assert found["edge"] == [1]  # the last of the rates; a single gain has no edge
+    assert found["edge"] == [0]  # a single gain has no edge
 
 
 def test_a_seed_is_not_picked_on_and_reported():
@@ -267,7 +267,7 @@ def test_a_seed_is_not_picked_on_and_reported():
 
 
 def test_what_else_a_run_has_reaches_it():
-    how = {"runs": [{"seed": 0, "lr": 0.3}], **NARROW}
+    how: dict[str, Any] = {"runs": [{"seed": 0, "lr": 0.3}], **NARROW}
     plain = trained(**how)
     for more in ({"inputs": "centred"}, {"decay": 0.5, "decayed": ["weight"]}, {"schedule": "cosine"}, {"clip": 0.01}):
         assert trained(**how, **more)["end"] != plain["end"]

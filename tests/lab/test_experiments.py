@@ -269,5 +269,11 @@ def test_a_seed_is_not_picked_on_and_reported():
 def test_what_else_a_run_has_reaches_it():
     how: dict[str, Any] = {"runs": [{"seed": 0, "lr": 0.3}], **NARROW}
     plain = trained(**how)
-    for more in ({"inputs": "centred"}, {"decay": 0.5, "decayed": ["weight"]}, {"schedule": "cosine"}, {"clip": 0.01}):
+    others: list[dict[str, Any]] = [
+        {"inputs": "centred"},
+        {"decay": 0.5, "decayed": ["weight"]},
+        {"schedule": "cosine"},
+        {"clip": 0.01},
+    ]
+    for more in others:
         assert trained(**how, **more)["end"] != plain["end"]

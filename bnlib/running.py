@@ -208,7 +208,8 @@ def batch_norm_inference(
     _check_channels(stats, gamma=gamma, beta=beta)
     per_channel = (-1,) + (1,) * (x.ndim - 2)
     scale = gamma * (var + eps) ** -0.5 if scaled else gamma  # (C,)
-    y = (wide - mean.reshape(per_channel)) * scale.reshape(per_channel) + beta.reshape(per_channel)
+    y = (wide - mean.reshape(per_channel)) * scale.reshape(per_channel)
+    y += beta.reshape(per_channel)
     return cast(y, x.dtype)
 
 

@@ -531,10 +531,8 @@ class Program:
         """
         stats = stats if stats is not None else self.exact() if self.judged_exactly else self.stats
         logits, _ = nets.forward(self.net, self.params, x, stats)
-        loss, right = (
-            _cross_entropy(logits, y),
-            (logits.max(-1).indices == y).double().flatten(1).mean(1),
-        )  # faster than argmax
+        found = logits.max(-1).indices  # torch.argmax takes four times as long
+        loss, right = _cross_entropy(logits, y), (found == y).double().flatten(1).mean(1)
         lost = (self.failed > 0) | ~loss.isfinite()
         return torch.where(lost, math.nan, loss), torch.where(lost, 0.0, right)
 

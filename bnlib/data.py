@@ -375,21 +375,14 @@ SETS = {
 
 def _table() -> str:
     """``SETS`` as a table in reStructuredText."""
-    head = ("Name", "Examples", "One example", "Classes", "What", "Licence", "Source")
-    rows = [
-        (
-            f'"{s.name}"',
-            f"{s.examples:,}",
-            " × ".join(map(str, s.shape)),
-            "a number" if s.classes is None else str(s.classes),
-            s.what,
-            s.licence,
-            s.source,
-        )
-        for s in SETS.values()
-    ]
-    lines = [("   * - " if i == 0 else "     - ") + cell for row in (head, *rows) for i, cell in enumerate(row)]
-    return "\n".join([".. list-table::", "   :header-rows: 1", "", *lines, ""])
+    rows = [("Name", "Examples", "What they are, source, licence")]
+    for s in SETS.values():
+        shape = " × ".join(map(str, s.shape))
+        classes = "a target" if s.classes is None else f"{s.classes} classes"
+        rows.append((f'"{s.name}"', f"{s.examples:,} of {shape}; {classes}", f"{s.what} From {s.source}; licence: {s.licence}."))
+    lines = [f"   {'* -' if i == 0 else '  -'} {cell}" for row in rows for i, cell in enumerate(row)]
+    head = [".. list-table::", "   :header-rows: 1", "   :widths: 15 25 60", ""]
+    return "\n".join([*head, *lines, ""])
 
 
 __doc__ = f"{__doc__}\n\n{_table()}\nscikit-learn is :cite:t:`pedregosa2011scikit`.\n"

@@ -97,6 +97,16 @@ def test_the_papers_name_only_commands_that_exist(name: str):
     assert {"book", "test"} <= named <= targets
 
 
+@pytest.mark.parametrize("name", ["Makefile", ".pre-commit-config.yaml", "CONTRIBUTING.md"])
+def test_the_programs_that_are_started_exist(name: str):
+    text = (ROOT / name).read_text()
+    modules = [module.replace(".", "/") for module in re.findall(r"python -m ((?:bnlib|tools)[\w.]*)", text)]
+    files = [f"{module}{'/__main__' if (ROOT / module).is_dir() else ''}.py" for module in modules]
+    files += re.findall(r"(?:python|node) ((?:\w+/)+\w+\.\w+)", text)
+    assert files
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
 def test_every_file_that_the_table_of_additions_names_exists():
     table = (ROOT / "CONTRIBUTING.md").read_text().partition("## What to touch\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (an? [^|]+) \| (.+) \| (.+) \|$", table, re.MULTILINE)

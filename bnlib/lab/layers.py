@@ -227,7 +227,10 @@ class Layer:
         return shape
 
     def start(self, shape: Shape, draw: Draw) -> State:
-        """Its parameters and running statistics before the first step."""
+        """Its parameters and running statistics before the first step.
+
+        The names of weights, and of nothing else, end in "weight": so decay finds them.
+        """
         return State({}, {})
 
     def __call__(self, x: Signal, path: str, flow: Flow) -> Signal:
@@ -722,9 +725,9 @@ class Recurrent(Layer):
         return (shape[0], self.units) if self.every else (self.units,)
 
     def start(self, shape: Shape, draw: Draw) -> State:
-        """Input (replicas, units, features), recurrent (replicas, units, units), and the norm's or a bias."""
+        """Weights input (replicas, units, features), recurrent (replicas, units, units), and the norm's or a bias."""
         own = {
-            name: draw.weights((fan_in, self.units), fan_in).mT.contiguous()
+            f"{name}.weight": draw.weights((fan_in, self.units), fan_in).mT.contiguous()
             for name, fan_in in (("input", shape[1]), ("recurrent", self.units))
         }
         if self.norm is None:
@@ -736,8 +739,8 @@ class Recurrent(Layer):
     def __call__(self, x: Signal, path: str, flow: Flow) -> Signal:
         """Step by step."""
         length, n = x.values.shape[2:]
-        driven = torch.bmm(flow.params[under(path, "input")], x.values.flatten(2)).unflatten(2, (length, n))
-        recurrent, states = flow.params[under(path, "recurrent")], []
+        driven = torch.bmm(flow.params[under(path, "input.weight")], x.values.flatten(2)).unflatten(2, (length, n))
+        recurrent, states = flow.params[under(path, "recurrent.weight")], []
         h = torch.zeros_like(driven[:, :, 0])
         for step in range(length):
             z = torch.baddbmm(driven[:, :, step], recurrent, h)
@@ -834,21 +837,22 @@ class Attention(Layer):
         return shape
 
     def start(self, shape: Shape, draw: Draw) -> State:
-        """Weights of queries, keys and values, (replicas, 3 * features, features), and out (replicas, f., f.)."""
+        """Weights qkv (replicas, 3 * features, features), of queries, keys and values, and out (replicas, f., f.)."""
         units = shape[1]
-        return State({"qkv": draw.weights((3 * units, units), units), "out": draw.weights((units, units), units)}, {})
+        rows = {"qkv.weight": 3 * units, "out.weight": units}
+        return State({name: draw.weights((own, units), units) for name, own in rows.items()}, {})
 
     def __call__(self, x: Signal, path: str, flow: Flow) -> Signal:
         """Mean of the values of all positions, weighted by the softmax of query times key."""
         (length, units), n, each = x.shape, x.values.shape[-1], x.units // self.heads
-        qkv = torch.bmm(flow.params[under(path, "qkv")], x.values.flatten(2))
+        qkv = torch.bmm(flow.params[under(path, "qkv.weight")], x.values.flatten(2))
         q, k, v = qkv.reshape(-1, 3, self.heads, each, length, n).permute(1, 0, 2, 5, 4, 3)  # (R, heads, N, length, .)
         scores = q @ k.mT / math.sqrt(each)
         if self.causal:
             later = torch.ones(length, length, dtype=torch.bool, device=scores.device).triu(1)
             scores = scores.masked_fill(later, -math.inf)
         mixed = (scores.softmax(-1) @ v).permute(0, 1, 4, 3, 2).reshape(-1, units, length * n)
-        y = torch.bmm(flow.params[under(path, "out")], mixed)
+        y = torch.bmm(flow.params[under(path, "out.weight")], mixed)
         return x._replace(values=y.reshape(x.values.shape))
 
 

@@ -63,7 +63,7 @@ class Run:
     decay : of the weights, lambda: lambda times the parameter is added to its gradient
     decoupled : whether lambda times the parameter is instead taken from it at the learning rate, beside what the
         optimizer does :cite:`loshchilov2019decoupled`; with "adam" this is AdamW
-    decayed : the endings of the paths of the parameters that decay; none are all
+    decayed : the endings of the paths of the parameters that decay: "weight" are all weights, none are all parameters
     schedule : a name in ``SCHEDULES``: how the learning rate falls
     warm_up : so many updates in which the learning rate first rises, in equal steps, to its height
     clip : where given, the length to which a longer gradient, of all of a network's parameters, is cut

@@ -204,6 +204,7 @@ def drawn(x: Signal, flow: Flow, how: Callable[..., Tensor] = torch.rand, *, eac
     return numbers.permute(2, 0, 1, 3, 4).flatten(1, 2).to(x.values.device)
 
 
+@dataclass(frozen=True)
 class Layer:
     """What a layer is; the defaults are those of one without parameters that keeps the shape."""
 
@@ -710,6 +711,8 @@ class Recurrent(Layer):
         """Reject what is no layer."""
         check_size("units", self.units)
         check_name("activation", self.activation, ACTIVATIONS)
+        if not isinstance(self.norm, Norm | None):
+            raise TypeError(f"norm is {self.norm!r}: give a Norm, such as Norm('layer'), or None")
 
     @property
     def parts(self) -> Sequence[tuple[str, Layer]]:

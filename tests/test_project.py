@@ -63,6 +63,19 @@ def test_every_dependency_has_its_reason():
     assert {canonicalize_name(requirement.name) for requirement in direct_requirements()} <= reasons
 
 
+def test_every_source_that_the_package_cites_is_in_the_bibliography():
+    entries = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "references.bib").read_text(), re.MULTILINE))
+    texts = [path.read_text() for path in (ROOT / "bnlib").rglob("*.py")]
+    cited = {
+        key.strip()
+        for text in texts
+        for keys in re.findall(r":cite(?::\w+)?:`([^`]+)`", text)
+        for key in keys.split(",")
+    }
+    assert len(cited) > 20
+    assert cited <= entries
+
+
 def test_every_package_is_installed():
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "bnlib").rglob("__init__.py")}

@@ -621,6 +621,18 @@ def test_a_gradient_is_cut_to_its_length_over_all_parameters():
     for grad, own in zip(grads, before, strict=True):
         assert torch.equal(grad[1:], own[1:])  # what is shorter stays; 0 stays 0
         torch.testing.assert_close(grad[0] / grad[0].norm(), own[0] / own[0].norm())
+    train_module.clip(grads, 0.0)
+    assert all(torch.equal(grad, torch.zeros_like(grad)) for grad in grads)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_gradient_that_is_no_number_is_cut_for_its_replica_alone(value: float):
+    grads = [torch.ones(3, 4), torch.ones(3, 2, 2)]
+    grads[0][1, 2] = value
+    train_module.clip(grads, 1.0)
+    for grad in grads:
+        torch.testing.assert_close(grad[[0, 2]], torch.full_like(grad[[0, 2]], 8**-0.5))
+    assert grads[0][1].isnan().any()
 
 
 # Together and apart
@@ -723,9 +735,10 @@ STILL = Net((64,), Chain(tuple(layer for layer in NOISY.layers.values() if not i
     ("net", "still"), [(replace(UNITS, dropout=0.4).net, UNITS.net), (NOISY, STILL)], ids=["dropout", "noise"]
 )
 def test_what_is_random_is_the_same_for_a_seed_whatever_its_companions(net: Net, still: Net):
-    runs = [Run(net=net, seed=seed, steps=4, lr=1.0) for seed in (0, 1, 2)]
+    runs = [Run(net=net, seed=seed, steps=4, lr=1.0) for seed in (2, 1, 2)]
     together, alone = train(runs, dtype=torch.float64), train(runs[1:2], dtype=torch.float64)
     np.testing.assert_allclose(together[1].loss, alone[0].loss, rtol=1e-12)
+    assert together[0].loss.tolist() == together[2].loss.tolist() != together[1].loss.tolist()
     without = train([replace(run, net=still) for run in runs], dtype=torch.float64)
     assert abs(without[1].loss[0] - together[1].loss[0]) > 1e-3
     (calm,) = train([replace(runs[1], lr=0.0)], every=1)

@@ -18,9 +18,9 @@ Symbols, which an :class:`Embedding` takes, are whole numbers of shape (length,)
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -207,6 +207,14 @@ def drawn(x: Signal, flow: Flow, how: Callable[..., Tensor] = torch.rand, *, eac
 @dataclass(frozen=True)
 class Layer:
     """What a layer is; the defaults are those of one without parameters that keeps the shape."""
+
+    def __init_subclass__(cls) -> None:
+        """Each prints as it would be written."""
+        cls.__repr__ = Layer.__repr__
+
+    def __repr__(self) -> str:
+        """Its class, and what differs from the class's defaults."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed(self).items())})"
 
     @property
     def kind(self) -> str:
@@ -857,6 +865,12 @@ class Attention(Layer):
         mixed = (scores.softmax(-1) @ v).permute(0, 1, 4, 3, 2).reshape(-1, units, length * n)
         y = torch.bmm(flow.params[under(path, "out.weight")], mixed)
         return x._replace(values=y.reshape(x.values.shape))
+
+
+def changed(value: Any) -> dict[str, Any]:
+    """The attributes of a layer or network that differ from the defaults of its class."""
+    own = [(part.name, getattr(value, part.name), part.default) for part in fields(value) if part.init]
+    return {name: attribute for name, attribute, default in own if attribute != default}
 
 
 def check_name(what: str, given: str, known: Iterable[str]) -> None:

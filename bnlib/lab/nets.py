@@ -39,6 +39,7 @@ from bnlib.lab.layers import (
     State,
     Stats,
     Tap,
+    changed,
     check_name,
     under,
     walk,
@@ -452,12 +453,7 @@ def transformer(
 
 def described(layer: Net | Layer) -> dict[str, Any]:
     """A network or layer as JSON has it: the name of its class, and what differs from the class's defaults."""
-    own: dict[str, Any] = {"layer": type(layer).__name__}
-    for part in fields(layer):
-        value = getattr(layer, part.name)
-        if part.init and value != part.default:
-            own[part.name] = _plain(value)
-    return own
+    return {"layer": type(layer).__name__} | {name: _plain(value) for name, value in changed(layer).items()}
 
 
 def _plain(value: Any) -> Any:

@@ -513,6 +513,14 @@ def test_what_describes_no_network_is_a_clear_error(description: dict, error: ty
         made(description)
 
 
+def test_a_network_prints_as_it_would_be_written():
+    net = Net((64,), Chain((Residual(Affine(64, bias=False), 0.0), Norm("batch"))))
+    body = "Residual(body=Chain(layers=(Affine(units=64, bias=False),)), scale=0.0), Norm(name='batch')"
+    assert repr(net) == f"Net(inputs=(64,), body=Chain(layers=({body})))"
+    for net in (mlp(norm="batch", groups=2), convnet(dropout=0.1), rnn(norm="layer"), transformer(5, 6, 8)):
+        assert eval(repr(net), dict(vars(nets))) == net
+
+
 def test_networks_are_equal_if_their_parts_are():
     assert mlp(norm="batch") == mlp(norm=Norm("batch"))
     assert mlp([64], [100] * 3) == mlp()  # type: ignore[arg-type]
@@ -540,7 +548,7 @@ def test_another_layer_stands_in_a_norms_place_and_leaves_the_bias(net: Net, pla
 
 
 def test_a_norm_of_a_recurrent_layer_is_a_norm():
-    with pytest.raises(TypeError, match=r"norm is DyT\(alpha=0.5\): give a Norm, such as Norm\('layer'\), or None"):
+    with pytest.raises(TypeError, match=r"norm is DyT\(\): give a Norm, such as Norm\('layer'\), or None"):
         rnn(norm=DyT())  # type: ignore[arg-type]
 
 

@@ -1208,6 +1208,13 @@ def test_training_that_cannot_be_is_a_clear_error(run: Run, message: str):
         train([run])
 
 
+def test_a_network_without_weights_trains_where_nothing_is_to_decay():
+    run = Run(net=Net((64,), Scale()), steps=2)
+    assert len(train([run])[0].loss) == 2
+    with pytest.raises(ValueError, match=r"decayed names \['weight'\], but what is learned are \['gamma', 'beta'\]"):
+        train([replace(run, decay=0.1)])
+
+
 def test_every_is_at_least_one():
     with pytest.raises(ValueError, match="every is 0: evaluate after each 1, 2"):
         train([Run()], every=0)

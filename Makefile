@@ -102,7 +102,7 @@ test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every 
 
 # For daily work. A change of bnlib's core touches most tests; the site's are left out.
 check: $(VENV)/.stamp-dev lint  ## lint, guard, and the tests that the change touches (AGAINST=main: since the branch left it)
-	$(BIN)/python tools/notebooks.py guard
+	$(BIN)/python -m tools.notebooks guard
 	mkdir -p _build
 	$(BIN)/python -m tools.affected --against $(or $(AGAINST),HEAD) > _build/affected
 	test ! -s _build/affected || $(BIN)/python -m pytest -n 2 --dist worksteal -q $$(cat _build/affected)

@@ -379,7 +379,9 @@ def _table() -> str:
     for s in SETS.values():
         shape = " × ".join(map(str, s.shape))
         classes = "a target" if s.classes is None else f"{s.classes} classes"
-        rows.append((f'"{s.name}"', f"{s.examples:,} of {shape}; {classes}", f"{s.what} From {s.source}; licence: {s.licence}."))
+        rows.append(
+            (f'"{s.name}"', f"{s.examples:,} of {shape}; {classes}", f"{s.what} From {s.source}; licence: {s.licence}.")
+        )
     lines = [f"   {'* -' if i == 0 else '  -'} {cell}" for row in rows for i, cell in enumerate(row)]
     head = [".. list-table::", "   :header-rows: 1", "   :widths: 15 25 60", ""]
     return "\n".join([*head, *lines, ""])

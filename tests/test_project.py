@@ -63,6 +63,19 @@ def test_every_dependency_has_its_reason():
     assert {canonicalize_name(requirement.name) for requirement in direct_requirements()} <= reasons
 
 
+def test_every_source_that_the_package_cites_is_in_the_bibliography():
+    entries = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "references.bib").read_text(), re.MULTILINE))
+    texts = [path.read_text() for path in (ROOT / "bnlib").rglob("*.py")]
+    cited = {
+        key.strip()
+        for text in texts
+        for keys in re.findall(r":cite(?::\w+)?:`([^`]+)`", text)
+        for key in keys.split(",")
+    }
+    assert len(cited) > 20
+    assert cited <= entries
+
+
 def test_every_package_is_installed():
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "bnlib").rglob("__init__.py")}
@@ -95,6 +108,16 @@ def test_the_papers_name_only_commands_that_exist(name: str):
     # Only code is a command: what follows a backtick or starts a line; "we make figures" is prose.
     named = set(re.findall(r"(?:`|^\s*(?:\$ )?)make ([a-z-]+)", (ROOT / name).read_text(), re.MULTILINE))
     assert {"book", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize("name", ["Makefile", ".pre-commit-config.yaml", "CONTRIBUTING.md"])
+def test_the_programs_that_are_started_exist(name: str):
+    text = (ROOT / name).read_text()
+    modules = [module.replace(".", "/") for module in re.findall(r"python -m ((?:bnlib|tools)[\w.]*)", text)]
+    files = [f"{module}{'/__main__' if (ROOT / module).is_dir() else ''}.py" for module in modules]
+    files += re.findall(r"(?:python|node) ((?:\w+/)+\w+\.\w+)", text)
+    assert files
+    assert [file for file in files if not (ROOT / file).is_file()] == []
 
 
 def test_every_file_that_the_table_of_additions_names_exists():

@@ -99,7 +99,7 @@ _DROPOUT_MISTAKES = (
         put=lambda v: 0.0,
         slope=lambda v: 1 / v.q,
         shift=lambda v: 0.0,
-        **_AS_IS,
+        spread=_DROPOUT["spread"],
         bound=_DROPOUT["bound"],
     ),
     Mistake(

@@ -18,9 +18,9 @@ Symbols, which an :class:`Embedding` takes, are whole numbers of shape (length,)
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -204,8 +204,17 @@ def drawn(x: Signal, flow: Flow, how: Callable[..., Tensor] = torch.rand, *, eac
     return numbers.permute(2, 0, 1, 3, 4).flatten(1, 2).to(x.values.device)
 
 
+@dataclass(frozen=True)
 class Layer:
     """What a layer is; the defaults are those of one without parameters that keeps the shape."""
+
+    def __init_subclass__(cls) -> None:
+        """Each prints as it would be written."""
+        cls.__repr__ = Layer.__repr__
+
+    def __repr__(self) -> str:
+        """Its class, and what differs from the class's defaults."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed(self).items())})"
 
     @property
     def kind(self) -> str:
@@ -227,7 +236,10 @@ class Layer:
         return shape
 
     def start(self, shape: Shape, draw: Draw) -> State:
-        """Its parameters and running statistics before the first step."""
+        """Its parameters and running statistics before the first step.
+
+        The names of weights, and of nothing else, end in "weight": so decay finds them.
+        """
         return State({}, {})
 
     def __call__(self, x: Signal, path: str, flow: Flow) -> Signal:
@@ -707,6 +719,8 @@ class Recurrent(Layer):
         """Reject what is no layer."""
         check_size("units", self.units)
         check_name("activation", self.activation, ACTIVATIONS)
+        if not isinstance(self.norm, Norm | None):
+            raise TypeError(f"norm is {self.norm!r}: give a Norm, such as Norm('layer'), or None")
 
     @property
     def parts(self) -> Sequence[tuple[str, Layer]]:
@@ -722,9 +736,9 @@ class Recurrent(Layer):
         return (shape[0], self.units) if self.every else (self.units,)
 
     def start(self, shape: Shape, draw: Draw) -> State:
-        """Input (replicas, units, features), recurrent (replicas, units, units), and the norm's or a bias."""
+        """Weights input (replicas, units, features), recurrent (replicas, units, units), and the norm's or a bias."""
         own = {
-            name: draw.weights((fan_in, self.units), fan_in).mT.contiguous()
+            f"{name}.weight": draw.weights((fan_in, self.units), fan_in).mT.contiguous()
             for name, fan_in in (("input", shape[1]), ("recurrent", self.units))
         }
         if self.norm is None:
@@ -736,8 +750,8 @@ class Recurrent(Layer):
     def __call__(self, x: Signal, path: str, flow: Flow) -> Signal:
         """Step by step."""
         length, n = x.values.shape[2:]
-        driven = torch.bmm(flow.params[under(path, "input")], x.values.flatten(2)).unflatten(2, (length, n))
-        recurrent, states = flow.params[under(path, "recurrent")], []
+        driven = torch.bmm(flow.params[under(path, "input.weight")], x.values.flatten(2)).unflatten(2, (length, n))
+        recurrent, states = flow.params[under(path, "recurrent.weight")], []
         h = torch.zeros_like(driven[:, :, 0])
         for step in range(length):
             z = torch.baddbmm(driven[:, :, step], recurrent, h)
@@ -834,22 +848,29 @@ class Attention(Layer):
         return shape
 
     def start(self, shape: Shape, draw: Draw) -> State:
-        """Weights of queries, keys and values, (replicas, 3 * features, features), and out (replicas, f., f.)."""
+        """Weights qkv (replicas, 3 * features, features), of queries, keys and values, and out (replicas, f., f.)."""
         units = shape[1]
-        return State({"qkv": draw.weights((3 * units, units), units), "out": draw.weights((units, units), units)}, {})
+        rows = {"qkv.weight": 3 * units, "out.weight": units}
+        return State({name: draw.weights((own, units), units) for name, own in rows.items()}, {})
 
     def __call__(self, x: Signal, path: str, flow: Flow) -> Signal:
         """Mean of the values of all positions, weighted by the softmax of query times key."""
         (length, units), n, each = x.shape, x.values.shape[-1], x.units // self.heads
-        qkv = torch.bmm(flow.params[under(path, "qkv")], x.values.flatten(2))
+        qkv = torch.bmm(flow.params[under(path, "qkv.weight")], x.values.flatten(2))
         q, k, v = qkv.reshape(-1, 3, self.heads, each, length, n).permute(1, 0, 2, 5, 4, 3)  # (R, heads, N, length, .)
         scores = q @ k.mT / math.sqrt(each)
         if self.causal:
             later = torch.ones(length, length, dtype=torch.bool, device=scores.device).triu(1)
             scores = scores.masked_fill(later, -math.inf)
         mixed = (scores.softmax(-1) @ v).permute(0, 1, 4, 3, 2).reshape(-1, units, length * n)
-        y = torch.bmm(flow.params[under(path, "out")], mixed)
+        y = torch.bmm(flow.params[under(path, "out.weight")], mixed)
         return x._replace(values=y.reshape(x.values.shape))
+
+
+def changed(value: Any) -> dict[str, Any]:
+    """The attributes of a layer or network that differ from the defaults of its class."""
+    own = [(part.name, getattr(value, part.name), part.default) for part in fields(value) if part.init]
+    return {name: attribute for name, attribute, default in own if attribute != default}
 
 
 def check_name(what: str, given: str, known: Iterable[str]) -> None:

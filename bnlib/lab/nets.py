@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bnlib.lab.layers import (
+    OF_IMAGES,
     Activation,
     Affine,
     AlphaDropout,
@@ -38,6 +39,8 @@ from bnlib.lab.layers import (
     State,
     Stats,
     Tap,
+    changed,
+    check_name,
     under,
     walk,
 )
@@ -260,7 +263,7 @@ def stack(
     hidden: Sequence[Affine],
     output: Chain,
     *,
-    norm: str | Norm = "none",
+    norm: str | Layer = "none",
     activation: str = "sigmoid",
     placement: str = "before",
     where: Sequence[int] | None = None,
@@ -273,7 +276,7 @@ def stack(
     """Hidden layers of map, norm, activation and dropout, and then the output.
 
     Layer i is the chain "i", with "i.affine" or "i.convolution", "i.norm", "i.activation" and "i.dropout", so far as
-    they are there; the output is the last. A map whose output is normalized at once has no bias: beta takes its place.
+    they are there; the output is the last. A map in front of a norm has no bias: beta takes its place.
     Residual, chain 0 is one layer and chain i a block of two, "i.residual.0" and "i.residual.1", with "i.activation"
     behind the sum.
 
@@ -282,7 +285,8 @@ def stack(
     inputs : the shape of one example
     hidden : the maps
     output : the output layer, whose last part is a map
-    norm : a :class:`~bnlib.lab.layers.Norm`, the name of one, or "none"
+    norm : the name of a :class:`~bnlib.lab.layers.Norm`, or "none"; or a layer as it is, a norm or what is to stand in
+        its place, such as :class:`~bnlib.lab.layers.DyT`, then called "i.dyt"
     activation : a name in ``bnlib.lab.layers.ACTIVATIONS``
     placement : the norm stands "before" or "after" the activation
     where : the layers with a norm, counted from 0; the output layer is number ``len(hidden)``; None is all hidden ones
@@ -290,7 +294,7 @@ def stack(
         the last activation
     zero_gamma : whether the last norm of each block starts with gamma 0
     dropout, alpha_dropout : the share that is dropped behind each activation, and whether in SELU's way
-    of_norm : the other attributes of a norm that is named, such as groups
+    of_norm : the other attributes of the norm, such as groups
 
     Raises
     ------
@@ -305,13 +309,13 @@ def stack(
         raise ValueError("placement is 'after' in residual blocks, whose norms stand before the sum: choose 'before'")
     if residual and len(hidden) % 2 == 0:
         raise ValueError(f"residual with {len(hidden)} hidden layers: blocks need one layer and then pairs")
-    if zero_gamma and (norm == "none" or not residual):
+    own = _norm(norm, **of_norm)
+    if zero_gamma and not (isinstance(own, Norm) and residual):
         raise ValueError("zero_gamma is for residual blocks with a norm: set residual=True and a norm")
     for number in where or ():
         if number not in range(len(hidden) + 1):
             raise ValueError(f"where names layer {number}, but the layers are 0 to {len(hidden)}, the output")
     normed = range(len(hidden)) if where is None else where
-    own = _norm(norm, **of_norm)
     norms = [own if i in normed else None for i in range(len(hidden) + 1)]
     dropping = (AlphaDropout if alpha_dropout else Dropout)(dropout)
 
@@ -321,7 +325,7 @@ def stack(
         norm = replace(norm, **first) if norm is not None and first else norm
         early = norm if placement == "before" or not active else None
         late = [Activation(activation), norm if early is None else None, dropping if dropout else None]
-        parts = [replace(hidden[i], bias=early is None), early, *(late if active else [])]
+        parts = [replace(hidden[i], bias=not isinstance(early, Norm)), early, *(late if active else [])]
         return Chain(tuple(part for part in parts if part is not None))
 
     if residual:
@@ -334,19 +338,21 @@ def stack(
     if (last := norms[-1]) is not None:
         *before, final = output.layers
         assert isinstance(final, Affine)
-        output = Chain((*before, replace(final, bias=False), last))
+        output = Chain((*before, replace(final, bias=not isinstance(last, Norm)), last))
     return Net(inputs, Chain((*chains, output)))
 
 
-def _norm(norm: str | Norm, **of_norm: Any) -> Norm | None:
+def _norm(norm: str | Layer, **of_norm: Any) -> Layer | None:
     """A norm, by its name or as it is; none with the name "none", but the attributes must be a norm's."""
-    known = [part.name for part in fields(norm if isinstance(norm, Norm) else Norm)]
+    if not isinstance(norm, Layer):
+        check_name("norm", norm, ("none", *OF_IMAGES))
+    known = [part.name for part in fields(norm if isinstance(norm, Layer) else Norm)]
     if unknown := [name for name in of_norm if name not in known]:
         raise TypeError(
             f"neither the network nor its norm has an argument {unknown}: a norm has {known}, a network those of its "
             "own function and of stack"
         )
-    if isinstance(norm, Norm):
+    if isinstance(norm, Layer):
         return replace(norm, **of_norm)
     return None if norm == "none" else Norm(norm, **of_norm)
 
@@ -403,9 +409,9 @@ def rnn(inputs: Shape = (8, 8), units: int = 64, classes: int = 10, *, norm: str
     Parameters
     ----------
     inputs, units, classes : (length, features), the units of the state, and the outputs
-    norm : as in :func:`stack`
+    norm : a norm, its name, or "none"
     """
-    return Net(inputs, Chain((Recurrent(units, _norm(norm)), Affine(classes))))
+    return Net(inputs, Chain((Recurrent(units, _norm(norm)), Affine(classes))))  # type: ignore[arg-type]
 
 
 def transformer(
@@ -415,7 +421,7 @@ def transformer(
     blocks: int = 2,
     *,
     heads: int = 4,
-    norm: str | Norm = "layer",
+    norm: str | Layer = "layer",
     placement: str = "pre",
     activation: str = "gelu",
 ) -> Net:
@@ -425,7 +431,7 @@ def transformer(
     ----------
     symbols, length : of the source, and of the sequences
     units, blocks, heads : features at each position; blocks of attention and of two dense layers, four times as wide
-    norm : as in :func:`stack`
+    norm : as in :func:`stack`, such as DyT()
     placement : "pre", at the start of each residual branch and once at the end, or "post", behind each sum
     activation : of the dense layers
     """
@@ -447,12 +453,7 @@ def transformer(
 
 def described(layer: Net | Layer) -> dict[str, Any]:
     """A network or layer as JSON has it: the name of its class, and what differs from the class's defaults."""
-    own: dict[str, Any] = {"layer": type(layer).__name__}
-    for part in fields(layer):  # type: ignore[arg-type]
-        value = getattr(layer, part.name)
-        if part.init and value != part.default:
-            own[part.name] = _plain(value)
-    return own
+    return {"layer": type(layer).__name__} | {name: _plain(value) for name, value in changed(layer).items()}
 
 
 def _plain(value: Any) -> Any:
@@ -476,7 +477,7 @@ def made(description: Mapping[str, Any]) -> Any:
     if name not in known:
         raise ValueError(f"no layer is called {name!r}: choose one of {sorted(known)}")
     own = {key: value for key, value in description.items() if key != "layer"}
-    there = [part.name for part in fields(known[name]) if part.init]  # type: ignore[arg-type]
+    there = [part.name for part in fields(known[name]) if part.init]
     if unknown := [key for key in own if key not in there]:
         raise TypeError(f"{name} has no attribute {unknown}: choose of {there}")
     return known[name](**{key: _made(value) for key, value in own.items()})

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from bnlib.data import load
 from bnlib.lab import nets
-from bnlib.lab.layers import State, Stats, under
+from bnlib.lab.layers import Affine, Chain, Norm, State, Stats, under, walk
 from bnlib.lab.nets import Net, mlp
 from bnlib.running import RunningStats
 
@@ -63,7 +64,7 @@ class Run:
     decay : of the weights, lambda: lambda times the parameter is added to its gradient
     decoupled : whether lambda times the parameter is instead taken from it at the learning rate, beside what the
         optimizer does :cite:`loshchilov2019decoupled`; with "adam" this is AdamW
-    decayed : the endings of the paths of the parameters that decay; none are all
+    decayed : the endings of the paths of the parameters that decay: "weight" are all weights, none are all parameters
     schedule : a name in ``SCHEDULES``: how the learning rate falls
     warm_up : so many updates in which the learning rate first rises, in equal steps, to its height
     clip : where given, the length to which a longer gradient, of all of a network's parameters, is cut
@@ -95,6 +96,10 @@ class Run:
             raise TypeError(f"net is a {type(self.net).__name__}: give a Net, such as mlp(), or Net(inputs, layer)")
         if isinstance(self.factors, Mapping):
             raise TypeError(f"factors is {self.factors}: give pairs, {tuple(self.factors.items())}")
+        if isinstance(self.decayed, str):
+            raise TypeError(f"decayed is {self.decayed!r}: give a tuple, ({self.decayed!r},)")
+        object.__setattr__(self, "factors", tuple(map(tuple, self.factors)))  # JSON has lists, which are no keys
+        object.__setattr__(self, "decayed", tuple(self.decayed))
         for name, value, known in (
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
@@ -110,13 +115,13 @@ class Run:
         for name in ("seed", "batch", "steps", "warm_up"):
             if not isinstance(value := getattr(self, name), Integral):
                 raise ValueError(f"{name} is {value!r}: give a whole number")
+            object.__setattr__(self, name, int(value))  # torch takes no NumPy one as a seed
         if self.batch < 1 or self.steps < 1:
             raise ValueError(f"batch is {self.batch} and steps {self.steps}: both must be at least 1")
-        if self.seed < 0 or not 0 <= self.warm_up <= self.steps:
-            raise ValueError(
-                f"seed is {self.seed} and warm_up {self.warm_up}: give whole numbers from 0 on, and no longer warm-up "
-                f"than the {self.steps} steps"
-            )
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}: give a whole number from 0 on")
+        if not 0 <= self.warm_up <= self.steps:
+            raise ValueError(f"warm_up is {self.warm_up}: give a whole number from 0 to the {self.steps} steps")
 
     @property
     def program(self) -> "Run":
@@ -192,9 +197,8 @@ class Hook:
         """In a step, after its forward pass: (replicas,) what is added to each replica's loss."""
         return 0.0
 
-    def after(self, step: int) -> Mapping[str, Tensor]:
-        """After an update, counted from 1: what is to be noted, the replicas first."""
-        return {}
+    def after(self, step: int) -> Mapping[str, Tensor] | None:
+        """After an update, counted from 1: what is to be noted, the replicas first, if there is anything."""
 
 
 class DataInit(Hook):
@@ -213,16 +217,22 @@ class Hold(Hook):
 
     def __init__(self, program: "Program") -> None:
         super().__init__(program)
-        layers = program.net.layers
-        normed = [path for path in program.net.affine if under(path.rpartition(".")[0], "norm") in layers]
+        normed = [
+            under(path, name)
+            for path, chain in walk(program.net.body)
+            if isinstance(chain, Chain)
+            for (name, layer), (_, behind) in pairwise(chain.parts)
+            if isinstance(layer, Affine) and isinstance(behind, Norm)
+        ]
+        if not normed:
+            raise ValueError("no affine map stands in front of a norm, so no weights can be held: leave it out")
         self.lengths = {f"{path}.weight": _lengths(program.params[f"{path}.weight"]) for path in normed}
 
-    def after(self, step: int) -> Mapping[str, Tensor]:
+    @torch.no_grad()
+    def after(self, step: int) -> None:
         """Back to the first length."""
-        with torch.no_grad():
-            for name, length in self.lengths.items():
-                self.program.params[name].mul_(length / _lengths(self.program.params[name]))
-        return {}
+        for name, length in self.lengths.items():
+            self.program.params[name].mul_(length / _lengths(self.program.params[name]))
 
 
 @one_thread()
@@ -254,7 +264,8 @@ def train(
     whole : let Ctrl-C raise, in place of returning what is done: for measurements, where a part is worth nothing
     exact : whether batch norm is evaluated with the statistics of the whole training set as one batch, in place of the
         running ones
-    hooks : made for each program before its first step, in this order
+    hooks : classes, with partial(Class, size=2) for what else one takes; made for each program before its first step,
+        in this order
 
     Raises
     ------
@@ -266,6 +277,8 @@ def train(
     """
     if every < 1:
         raise ValueError(f"every is {every}: evaluate after each 1, 2, ... updates")
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype is {dtype!r}: give torch.float32 or torch.float64")
     histories: dict[int, History] = {}
     chunks, kept = list(_programs(runs)), set(keep)
     total = sum(runs[chunk[0]].steps * len(chunk) for chunk in chunks)
@@ -468,7 +481,7 @@ class Program:
         self.failed = torch.where((self.failed == 0) & ~loss.isfinite(), step, self.failed)
         self.losses.append(torch.where(self.failed > 0, math.nan, loss))
         for hook in self.hooks:
-            for name, values in hook.after(step).items():
+            for name, values in (hook.after(step) or {}).items():
                 noted = self._each(f"{name!r} of {type(hook).__name__}", values)
                 self.noted.setdefault(name, []).append(noted.detach().clone())  # the parameters go on changing
 

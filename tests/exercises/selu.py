@@ -103,6 +103,11 @@ def dropout_with_where(h, kept, keep_prob):
     return a * np.where(kept > 0, h, alpha) + b
 
 
+@wrong("14-dropout", "That is plain dropout", "not the one that is dropped")
+def plain_dropout_of_what_is_dropped(h, kept, keep_prob):
+    return h * kept / (1 - keep_prob)
+
+
 @wrong("14-dropout", "That is plain dropout")
 def plain_dropout(h, kept, keep_prob):
     return h * kept / keep_prob

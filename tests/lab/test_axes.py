@@ -44,11 +44,11 @@ def one_by_one(
     own: Params, x: Tensor, arm: str, stats: list[tuple[Tensor, Tensor]] | None = None, training: bool = True
 ) -> Tensor:
     """The logits of one replica (N, 10) by PyTorch's norms, from x (N, 8, 8)."""
-    stats = stats or running(own["recurrent.recurrent"].shape[0])
-    h = torch.zeros(len(x), len(own["recurrent.recurrent"]), dtype=x.dtype)
+    stats = stats or running(own["recurrent.recurrent.weight"].shape[0])
+    h = torch.zeros(len(x), len(own["recurrent.recurrent.weight"]), dtype=x.dtype)
     gamma, beta = own.get("recurrent.norm.gamma"), own.get("recurrent.norm.beta")
     for row, (mean, var) in zip(x.unbind(1), stats, strict=True):
-        z = row @ own["recurrent.input"].T + h @ own["recurrent.recurrent"].T
+        z = row @ own["recurrent.input.weight"].T + h @ own["recurrent.recurrent.weight"].T
         match arm:
             case "none":
                 z = z + own["recurrent.bias"]
@@ -125,15 +125,19 @@ def test_the_same_seed_starts_alike_whatever_else_is_there():
     for name in alone:
         torch.testing.assert_close(alone[name][0], both[name][1])
     wide = nets.start(rnn(units=400), [0]).params
-    assert wide["recurrent.recurrent"].std().item() == pytest.approx(1 / 20, rel=0.01)
+    assert wide["recurrent.recurrent.weight"].std().item() == pytest.approx(1 / 20, rel=0.01)
     assert wide["affine.weight"].std().item() == pytest.approx(1 / 20, rel=0.05)
-    assert wide["recurrent.input"].std().item() == pytest.approx(8**-0.5, rel=0.05)
+    assert wide["recurrent.input.weight"].std().item() == pytest.approx(8**-0.5, rel=0.05)
 
 
 def test_the_record_starts_from_draws_with_the_inputs_first():
     for seed, history in enumerate(trained("layer", 1)):
         own, generator = of_one(history.states[0].params), torch.Generator().manual_seed(seed)
-        for name, shape in (("recurrent.input", (8, 7)), ("recurrent.recurrent", (7, 7)), ("affine.weight", (7, 10))):
+        for name, shape in (
+            ("recurrent.input.weight", (8, 7)),
+            ("recurrent.recurrent.weight", (7, 7)),
+            ("affine.weight", (7, 10)),
+        ):
             torch.testing.assert_close(own[name].T, draw(*shape, generator=generator) / shape[0] ** 0.5)
 
 

@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from bnlib.lab import records
 from bnlib.lab import train as train_module
 from bnlib.lab.experiments import __main__ as command
-from bnlib.lab.experiments import half_decades, net_of, picked, trained
-from bnlib.lab.nets import convnet, mlp
+from bnlib.lab.experiments import at_rates, half_decades, net_of, picked, trained
+from bnlib.lab.layers import Affine, Chain, DyT, Residual
+from bnlib.lab.nets import Net, convnet, described, mlp, transformer
 from bnlib.lab.records import Experiment, Settings
-from bnlib.lab.train import Run, train
+from bnlib.lab.train import Hook, Run, train
 
 EXPERIMENTS = list(command.EXPERIMENTS.values())
 RESULTS = records.RESULTS
@@ -83,6 +86,9 @@ def test_net_of_takes_fields_as_a_record_has_them():
     assert net_of({}) == (mlp(), {})
     fields = {"inputs": [1, 8, 8], "widths": [4], "kernel": 5, "flat": True, "norm": "group", "groups": 2}
     assert net_of(fields) == (convnet(widths=(4,), kernel=5, flat=True, norm="group", groups=2), {})
+    assert net_of({"norm": {"layer": "DyT", "alpha": 2.0}})[0] == mlp(norm=DyT(2.0))
+    for net in (transformer(10, 32, norm="rms"), Net((64,), Chain((Residual(Affine(64), 0.0), Affine(10))))):
+        assert net_of(json.loads(json.dumps({**described(net), "gain": 1.41}))) == (net, {"gain": 1.41})
     with pytest.raises(TypeError, match="depth"):
         net_of({"depth": 3})
     with pytest.raises(ValueError, match="norm is 'bacth'"):
@@ -106,8 +112,12 @@ def test_trained_sums_up_what_train_gives():
 
 
 @pytest.mark.parametrize(
-    "how", [{"optimizer": "adam"}, {"batch": 20}, {"hold": True}, {"dtype": "float32"}], ids=lambda how: next(iter(how))
-)
+    "how",
+    [{"optimizer": "adam"}, {"batch": 20}, {"hold": True}, {"dtype": "float32"}, {"inputs": "centred"},
+     {"data": "mnist-1d", "spec": {"inputs": [40]}}, {"decay": 0.1}, {"factors": [["weight", 0.1]]},
+     {"decay": 0.1, "decayed": ["bias"]}],
+    ids=lambda how: " ".join(how),
+)  # fmt: skip
 def test_trained_passes_on_how(how: dict[str, object]):
     base = {"spec": {"widths": [9], "norm": "batch"}, "runs": RUNS, "steps": 20, "dtype": "float64"}
     assert trained(**base)["end"] == trained(**base)["end"]
@@ -120,6 +130,16 @@ def test_a_scale_is_the_specs_unless_a_run_has_its_own():
     assert one[0] not in (two[0], std[0])
     assert one[1] == two[1]  # whose run says so
     assert std[1] != one[1]  # a std takes the gain's place
+
+
+def test_epochs_are_those_of_the_data_set():
+    class Steps(Hook):
+        def after(self, step: int) -> dict[str, Tensor]:
+            return {"steps": torch.tensor([step])}
+
+    for data, inputs, steps in (("mnist-1d", 40, 2 * 60), ("wine", 13, 2 * 2)):
+        net, how = mlp((inputs,), (3,)), {"seeds": 1, "batch": 50, "epochs": 2, "dtype": "float64"}
+        assert at_rates(net, [0.1], data=data, hooks=[Steps], **how)["steps"] == [[steps]]
 
 
 def test_a_case_that_is_stopped_gives_no_values(monkeypatch: pytest.MonkeyPatch):
@@ -264,16 +284,3 @@ def test_a_seed_is_not_picked_on_and_reported():
         picked(lrs=[1.0], seeds=[0, 1001], **NARROW)
     with pytest.raises(ValueError, match="by is 'test': choose 'val' or 'steps_to'"):
         picked(lrs=[1.0], seeds=[0], by="test", **NARROW)
-
-
-def test_what_else_a_run_has_reaches_it():
-    how: dict[str, Any] = {"runs": [{"seed": 0, "lr": 0.3}], **NARROW}
-    plain = trained(**how)
-    others: list[dict[str, Any]] = [
-        {"inputs": "centred"},
-        {"decay": 0.5, "decayed": ["weight"]},
-        {"schedule": "cosine"},
-        {"clip": 0.01},
-    ]
-    for more in others:
-        assert trained(**how, **more)["end"] != plain["end"]

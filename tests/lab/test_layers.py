@@ -11,6 +11,7 @@ from small import examples, generator, one_of, randomized
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bnlib.lab import train
 from bnlib.lab.layers import (
     ACTIVATIONS,
     OF_BATCHES,
@@ -97,10 +98,10 @@ def rows(p: Params, weights: str) -> Tensor:
 
 def plain_recurrent(norm: str | None, every: bool, activation: str = "tanh") -> Plain:
     def run(p: Params, x: Tensor) -> Tensor:
-        h, states = torch.zeros(len(x), len(p["input"]), dtype=x.dtype), []
+        h, states = torch.zeros(len(x), len(p["input.weight"]), dtype=x.dtype), []
         own = {name.removeprefix("norm."): value for name, value in p.items()}
         for step in range(x.shape[1]):
-            z = x[:, step] @ p["input"].T + h @ p["recurrent"].T
+            z = x[:, step] @ p["input.weight"].T + h @ p["recurrent.weight"].T
             z = z + p["bias"] if norm is None else plain_norm(norm, own, z)
             h = ACTIVATIONS[activation](z)
             states.append(h)
@@ -113,7 +114,7 @@ def plain_attention(heads: int, causal: bool) -> Plain:
     def run(p: Params, x: Tensor) -> Tensor:
         units, length = x.shape[-1], x.shape[1]
         module = nn.MultiheadAttention(units, heads, bias=False, batch_first=True).double()
-        own = {"in_proj_weight": p["qkv"], "out_proj.weight": p["out"]}
+        own = {"in_proj_weight": p["qkv.weight"], "out_proj.weight": p["out.weight"]}
         mask = torch.ones(length, length, dtype=torch.bool).triu(1) if causal else None
         how = {"need_weights": False, "attn_mask": mask}
         return torch.func.functional_call(module, own, (x, x, x), how)[0]
@@ -122,6 +123,7 @@ def plain_attention(heads: int, causal: bool) -> Plain:
 
 
 GAMMA_BETA = {"gamma": (4,), "beta": (4,)}
+QKV_OUT = {"qkv.weight": (12, 4), "out.weight": (4, 4)}
 CASES = {
     "affine": Case(Affine(5), UNITS, {"weight": (5, 4), "bias": (5,)},
                    lambda p, x: functional.linear(x, p["weight"], p["bias"])),
@@ -140,13 +142,12 @@ CASES = {
                           lambda p, x: by_unit(x, p["gamma"]) * torch.tanh(p["alpha"] * x) + by_unit(x, p["beta"])),
     "embedding": Case(Embedding(7, 4), (3,), {"weight": (7, 4)}, lambda p, x: functional.embedding(x, p["weight"])),
     "positions": Case(Positions(), SEQUENCE, {"weight": (4, 3)}, lambda p, x: x + p["weight"].T),
-    "attention, causal": Case(Attention(2), SEQUENCE, {"qkv": (12, 4), "out": (4, 4)}, plain_attention(2, True)),
-    "attention": Case(Attention(1, causal=False), SEQUENCE, {"qkv": (12, 4), "out": (4, 4)},
-                      plain_attention(1, False)),
-    "recurrent": Case(Recurrent(5), SEQUENCE, {"input": (5, 4), "recurrent": (5, 5), "bias": (5,)},
+    "attention, causal": Case(Attention(2), SEQUENCE, QKV_OUT, plain_attention(2, True)),
+    "attention": Case(Attention(1, causal=False), SEQUENCE, QKV_OUT, plain_attention(1, False)),
+    "recurrent": Case(Recurrent(5), SEQUENCE, {"input.weight": (5, 4), "recurrent.weight": (5, 5), "bias": (5,)},
                       plain_recurrent(None, every=False)),
     "recurrent, every state": Case(Recurrent(5, activation="relu", every=True), SEQUENCE,
-                                   {"input": (5, 4), "recurrent": (5, 5), "bias": (5,)},
+                                   {"input.weight": (5, 4), "recurrent.weight": (5, 5), "bias": (5,)},
                                    plain_recurrent(None, every=True, activation="relu")),
     "pool, mean": Case(Pool(), SEQUENCE, {}, lambda p, x: x.mean(1)),
     "pool, last": Case(Pool("last"), SEQUENCE, {}, lambda p, x: x[:, -1]),
@@ -156,9 +157,9 @@ CASES = {
     "skipinit": Case(Residual(Affine(4), 0.0), UNITS, {"affine.weight": (4, 4), "affine.bias": (4,), "scale": (1,)},
                      lambda p, x: x + p["scale"] * functional.linear(x, p["affine.weight"], p["affine.bias"])),
     "residual in a sequence": Case(Residual(Attention(2), 0.2), SEQUENCE,
-                                   {"attention.qkv": (12, 4), "attention.out": (4, 4), "scale": (1,)},
+                                   {**{f"attention.{name}": own for name, own in QKV_OUT.items()}, "scale": (1,)},
                                    lambda p, x: x + p["scale"] * plain_attention(2, True)(
-                                       {"qkv": p["attention.qkv"], "out": p["attention.out"]}, x)),
+                                       {name: p[f"attention.{name}"] for name in QKV_OUT}, x)),
     "residual images": Case(Residual(Chain((Convolution(4), Activation("tanh")))), IMAGES,
                             {"convolution.weight": (4, 4, 3, 3), "convolution.bias": (4,)},
                             lambda p, x: x + torch.tanh(functional.conv2d(
@@ -181,7 +182,8 @@ CASES = {
        for kind, shape, eps in (("units", UNITS, 1e-5), ("sequence", SEQUENCE, 0.1), ("images", IMAGES, 1e-5))
        for name in (OF_IMAGES if kind == "images" else OF_UNITS)},
     **{f"recurrent, {name} norm": Case(Recurrent(4, Norm(name, groups=2), every=name == "layer"), SEQUENCE,
-                                       {"input": (4, 4), "recurrent": (4, 4), "norm.gamma": (4,), "norm.beta": (4,)},
+                                       {"input.weight": (4, 4), "recurrent.weight": (4, 4), "norm.gamma": (4,),
+                                        "norm.beta": (4,)},
                                        plain_recurrent(name, every=name == "layer"))
        for name in OF_UNITS},
     **{f"scale of {kind}": Case(Scale(), shape, GAMMA_BETA,
@@ -365,7 +367,7 @@ def test_a_recurrent_norm_shows_every_step():
     state, x = randomized(net), examples(net)
     found = seen(net, state, x)
     assert list(found) == [*(f"recurrent.norm.{step}.xhat" for step in range(3)), "recurrent"]
-    first = x[:, :, 0] @ state.params["recurrent.input"].mT  # (replicas, N, units), as h is 0
+    first = x[:, :, 0] @ state.params["recurrent.input.weight"].mT  # (replicas, N, units), as h is 0
     centred = (first - first.mean(1, keepdim=True)) / (first.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
     torch.testing.assert_close(found["recurrent.norm.0.xhat"], centred.mT, rtol=1e-10, atol=1e-12)
 
@@ -485,17 +487,26 @@ def test_what_starts_where():
     assert stats.mean.dtype == torch.float64
 
 
+@by_case
+def test_weights_and_nothing_else_are_called_weight(case: Case):
+    """They are what is drawn: so decay finds them, and leaves gammas, biases, lengths and scales alone."""
+    net = Net(case.inputs, case.layer)
+    one, other = (start(net, [seed]).params for seed in (0, 1))
+    drawn = {name for name in one if not torch.equal(one[name], other[name]) and not train.ends(name, "length")}
+    assert {name for name in one if train.ends(name, "weight")} == drawn
+
+
 def test_weights_are_normal_with_the_layers_own_fan_in():
     cases: list[tuple[Layer, Shape, str, float]] = [
         (Affine(50), (80,), "weight", 80),
         (Affine(50), (3, 80), "weight", 80),
         (Convolution(40), (10, 4, 4), "weight", 90),
-        (Recurrent(50), (3, 80), "input", 80),
-        (Recurrent(70), (3, 8), "recurrent", 70),
+        (Recurrent(50), (3, 80), "input.weight", 80),
+        (Recurrent(70), (3, 8), "recurrent.weight", 70),
         (Embedding(50, 80), (3,), "weight", 80),
         (Positions(), (60, 80), "weight", 80),
-        (Attention(2), (3, 50), "qkv", 50),
-        (Attention(2), (3, 50), "out", 50),
+        (Attention(2), (3, 50), "qkv.weight", 50),
+        (Attention(2), (3, 50), "out.weight", 50),
     ]
     for layer, shape, name, fan_in in cases:
         weights = start(Net(shape, layer), [0, 1, 2], [2.0, 1.0, 1.0], [None, None, 0.01], torch.float64).params[name]

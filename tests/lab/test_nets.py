@@ -513,6 +513,14 @@ def test_what_describes_no_network_is_a_clear_error(description: dict, error: ty
         made(description)
 
 
+def test_a_network_prints_as_it_would_be_written():
+    net = Net((64,), Chain((Residual(Affine(64, bias=False), 0.0), Norm("batch"))))
+    body = "Residual(body=Chain(layers=(Affine(units=64, bias=False),)), scale=0.0), Norm(name='batch')"
+    assert repr(net) == f"Net(inputs=(64,), body=Chain(layers=({body})))"
+    for net in (mlp(norm="batch", groups=2), convnet(dropout=0.1), rnn(norm="layer"), transformer(5, 6, 8)):
+        assert eval(repr(net), dict(vars(nets))) == net
+
+
 def test_networks_are_equal_if_their_parts_are():
     assert mlp(norm="batch") == mlp(norm=Norm("batch"))
     assert mlp([64], [100] * 3) == mlp()  # type: ignore[arg-type]
@@ -523,6 +531,27 @@ def test_networks_are_equal_if_their_parts_are():
     assert Embedding(3, 4) == Embedding(3, 4)
 
 
+DYT = {
+    "mlp": (mlp(widths=(9, 9), norm=DyT(0.7)), ["0.dyt", "1.dyt"]),
+    "convnet": (convnet(norm=DyT(0.7), placement="after", where=(0, 2)), ["0.dyt", "2.dyt"]),
+    "blocks": (mlp(widths=(9,) * 3, norm=DyT(0.7), residual=True), ["0.dyt", "1.residual.0.dyt", "1.residual.1.dyt"]),
+    "transformer": (transformer(5, 6, 8, 1, norm=DyT(0.7)), ["2.0.residual.dyt", "2.1.residual.dyt", "dyt"]),
+}
+
+
+@pytest.mark.parametrize(("net", "places"), DYT.values(), ids=DYT)
+def test_another_layer_stands_in_a_norms_place_and_leaves_the_bias(net: Net, places: list[str]):
+    assert [path for path, layer in net.layers.items() if layer == DyT(0.7)] == places
+    state = randomized(net)
+    assert [path for path in net.affine if f"{path}.bias" not in state.params] == []
+    forward(net, state.params, examples(net))
+
+
+def test_a_norm_of_a_recurrent_layer_is_a_norm():
+    with pytest.raises(TypeError, match=r"norm is DyT\(\): give a Norm, such as Norm\('layer'\), or None"):
+        rnn(norm=DyT())  # type: ignore[arg-type]
+
+
 # Bad input
 
 
@@ -530,7 +559,9 @@ def test_networks_are_equal_if_their_parts_are():
     ("preset", "fields", "message"),
     [
         (mlp, {"norm": "instance"}, r"norm 'instance' is for images, .* choose one of \['batch', 'mean', .*'group'\]"),
-        (mlp, {"norm": "bacth"}, "norm is 'bacth': choose one of"),
+        (mlp, {"norm": "bacth"}, r"norm is 'bacth': choose one of \['none', 'batch'"),
+        (mlp, {"norm": None}, r"norm is None: choose one of \['none', 'batch'"),
+        (mlp, {"norm": DyT(), "residual": True, "zero_gamma": True}, "zero_gamma is for residual blocks with a norm"),
         (mlp, {"placement": "between"}, r"placement is 'between': choose one of \['before', 'after'\]"),
         (mlp, {"activation": "swish"}, r"activation is 'swish': choose one of \['sigmoid', .*'selu', 'identity'"),
         (mlp, {"inputs": (0,)}, r"inputs are \(0,\): give positive whole numbers, \(features,\), \(length, features\)"),

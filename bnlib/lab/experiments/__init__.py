@@ -3,7 +3,7 @@
 Where an experiment judges a claim, its docstring holds the criterion, written before the experiment was first run.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bnlib.data import load
 from bnlib.lab.layers import Params
-from bnlib.lab.nets import Net, convnet, mlp
+from bnlib.lab.nets import Net, convnet, made, mlp
 from bnlib.lab.records import Labels, Settings, Values
 from bnlib.lab.train import Hold, Hook, Program, Run, train
 
@@ -38,7 +38,8 @@ def net_of(fields: Settings) -> tuple[Net, dict[str, Any]]:
     Parameters
     ----------
     fields : what :func:`bnlib.lab.nets.mlp` takes, or with a kernel :func:`~bnlib.lab.nets.convnet`, by name, such as
-        {"widths": [100, 100], "norm": "batch"}; and the gain and std of :class:`bnlib.lab.train.Run`
+        {"widths": [100, 100], "norm": "batch"}; or any network as :func:`~bnlib.lab.nets.described` gives it; and the
+        gain and std of :class:`bnlib.lab.train.Run`. A layer among the fields is described, too
 
     Raises
     ------
@@ -49,6 +50,9 @@ def net_of(fields: Settings) -> tuple[Net, dict[str, Any]]:
     """
     own = dict(fields)
     scale = {name: own.pop(name) for name in ("gain", "std") if name in own}
+    if "layer" in own:
+        return made(own), scale
+    own = {name: made(value) if isinstance(value, Mapping) else value for name, value in own.items()}
     return (convnet if "kernel" in own else mlp)(**own), scale
 
 
@@ -74,12 +78,11 @@ def trained(
     ----------
     spec : what all replicas share, as :func:`net_of` takes it
     runs : of each replica its seed and lr, and its gain where that is not the spec's
-    steps : updates
     hold : whether :class:`bnlib.lab.train.Hold` keeps the weights' lengths
     every : evaluate after each so many updates; None is at the end alone
     until : the validation accuracy that is to be reached, after which the training of all replicas stops
     dtype : "float32" or "float64"
-    how : the other attributes of :class:`bnlib.lab.train.Run`, such as data, inputs, optimizer or decay
+    steps, how : what else :class:`bnlib.lab.train.Run` takes, such as data, inputs or decay
 
     Returns
     -------
@@ -87,8 +90,7 @@ def trained(
         mean loss of the first and the last ten mini-batches; "steps_to", the updates until ``until`` was reached
     """
     net, scale = net_of(spec)
-    same = {name: tuple(value) if isinstance(value, list) else value for name, value in how.items()}
-    replicas = [Run(net=net, steps=steps, **same, **{**scale, **run}) for run in runs]
+    replicas = [Run(net=net, steps=steps, **{**how, **scale, **run}) for run in runs]
     # On Ctrl-C the case is not done: half of it must not be kept as if it were.
     histories = train(
         replicas,
@@ -171,10 +173,11 @@ def at_rates(
     batch: int,
     epochs: int,
     dtype: str,
+    data: str = "digits",
     hooks: Sequence[Callable[[Program], Hook]] = (),
     **how: Any,
 ) -> Values:
-    """Train one network for each rate and seed, on digits.
+    """Train one network for each rate and seed.
 
     Parameters
     ----------
@@ -182,6 +185,7 @@ def at_rates(
     lrs, seeds : learning rates, and the number of seeds
     batch, epochs : an epoch's remainder is left out
     dtype : "float32" or "float64"
+    data : as :func:`bnlib.data.load` calls it
     hooks : as in :func:`bnlib.lab.train.train`
     how : what else :class:`bnlib.lab.train.Run` takes
 
@@ -190,8 +194,9 @@ def at_rates(
     values : "val" and "test", the accuracy at the end, 0 where a loss was not finite, and what the hooks have noted
         last: for each rate a list with a number for each seed
     """
-    steps = epochs * (len(load("digits").x_train) // batch)
-    runs = [Run(net=net, seed=seed, lr=lr, batch=batch, steps=steps, **how) for lr, seed in product(lrs, range(seeds))]
+    steps = epochs * (len(load(data).x_train) // batch)
+    how |= {"net": net, "data": data, "batch": batch, "steps": steps}
+    runs = [Run(seed=seed, lr=lr, **how) for lr, seed in product(lrs, range(seeds))]
     histories = train(runs, every=steps, dtype=getattr(torch, dtype), whole=True, hooks=hooks)
     values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
     values |= {name: [h.noted[name][-1] for h in histories] for name in histories[0].noted}

@@ -175,9 +175,8 @@ def _reaching(
     *, spec: Settings, runs: list[Settings], steps: int, factors: list[tuple[str, float]], data: str, dtype: str
 ) -> Values:
     """Train with factors; "val", the accuracy at the end, and "failed", the step whose loss was not finite, or 0."""
-    own = tuple((name, factor) for name, factor in factors)
     net, scale = net_of(spec)
-    replicas = [Run(net=net, steps=steps, data=data, factors=own, **scale, **run) for run in runs]
+    replicas = [Run(net=net, steps=steps, data=data, factors=tuple(factors), **scale, **run) for run in runs]
     histories = train(replicas, every=steps, dtype=getattr(torch, dtype), whole=True)
     return {"val": [h.val_accuracy[-1] for h in histories], "failed": [h.failed or 0 for h in histories]}
 

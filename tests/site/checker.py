@@ -297,6 +297,7 @@ def keyboard_problems(page: Page) -> list[str]:
     """Return what the Tab key does not reach in the order of a fresh page, and where its focus is not to be seen."""
     page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
     press_tab(page, page.evaluate(REACHED))
+    page.wait_for_timeout(100)  # for a script that moves the focus on a little later
     return page.evaluate(UNREACHED)
 
 

@@ -87,25 +87,32 @@ newest-checks: $(VENV)/.stamp-dev book chromium
 	$(BIN)/python -m pip list --format freeze
 	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 $(NBVAL)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --deselect $(PINS)
+	$(TESTS) --deselect $(PINS)
 
 # The one check that asks for the versions of constraints.txt.
 PINS := tests/test_project.py::test_what_is_installed_is_what_is_pinned
 
-# pytest's own run comes last, so that its closing line ends the output. Each worker takes half of the tests in their
-# order, so that a file's tests mostly share its fixtures; who is done first takes over some of the other's.
-test: $(VENV)/.stamp-dev lint book chromium  ## set everything up and run every check
+# pytest's own run comes last, so that its closing line ends the output; tests/conftest.py shares the tests out.
+# Lint and the site's build keep one core each: they run side by side, and lint's output waits until both are done.
+test: $(VENV)/.stamp-dev $(NODE_STAMP) chromium  ## set everything up and run every check
+	@mkdir -p _build
+	@$(MAKE) --no-print-directory lint > _build/lint 2>&1 & lint=$$!; $(MAKE) --no-print-directory book; book=$$?; \
+	  wait $$lint; lint=$$?; cat _build/lint; exit $$((lint || book))
 	$(BIN)/python -m tools.notebooks guard
 	$(BIN)/python -m tools.alone
 	TQDM_DISABLE=1 $(NBVAL)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(TESTS)
 
-# For daily work. A change of bnlib's core touches most tests; the site's are left out.
-check: $(VENV)/.stamp-dev lint  ## lint, guard, and the tests that the change touches (AGAINST=main: since the branch left it)
+# nbval's plugin is for NBVAL alone: importing it takes each process two seconds.
+TESTS = $(BIN)/python -m pytest -n 2 -p no:nbval
+
+# For daily work. A change of bnlib's core reaches most tests, so those that need it by themselves are taken; the site's
+# are left out.
+check: $(VENV)/.stamp-dev lint  ## lint, guard, and the change's own tests (AGAINST=main: since the branch left it; FAR=1: all it touches)
 	$(BIN)/python -m tools.notebooks guard
 	mkdir -p _build
-	$(BIN)/python -m tools.affected --against $(or $(AGAINST),HEAD) > _build/affected
-	test ! -s _build/affected || $(BIN)/python -m pytest -n 2 --dist worksteal -q $$(cat _build/affected)
+	$(BIN)/python -m tools.affected --against $(or $(AGAINST),HEAD) $(if $(FAR),--far) > _build/affected
+	test ! -s _build/affected || $(TESTS) -q $$(cat _build/affected)
 
 # Strict: every text output of every chapter must come out again. Images are not compared, their text is. tools.alone
 # has laid each chapter into an empty folder, and bnlib comes from a wheel: so each must run wherever a reader takes it.

@@ -60,7 +60,29 @@ ALL = {Path(file).stem for file in SOURCES if "/test_" in file}
     ],
 )
 def test_what_a_change_touches(changed: str, names: set[str]):
+    assert {Path(file).stem for file in affected([changed], SOURCES, OTHERS, far=True)} == names
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        ("tests/test_data.py", {"test_data"}),
+        ("bnlib/data.py", {"test_data"}),
+        ("bnlib/lab/train.py", {"test_ranks", "test_program"}),  # through what stands beside a test, but not a command
+        ("bnlib/lab/nets.py", LAB),  # which no test needs by itself
+        ("tests/conftest.py", ALL),
+        ("bnlib/results/slow.json", {"test_records"}),
+        ("Makefile", set()),
+    ],
+)
+def test_what_a_change_touches_from_near(changed: str, names: set[str]):
     assert {Path(file).stem for file in affected([changed], SOURCES, OTHERS)} == names
+
+
+def test_each_changed_file_counts_by_itself():
+    assert affected(["bnlib/data.py", "bnlib/lab/nets.py"], SOURCES) == sorted(
+        {*affected(["bnlib/data.py"], SOURCES), *affected(["bnlib/lab/nets.py"], SOURCES)}
+    )
 
 
 def test_a_module_that_is_gone_touches_who_still_imports_it():

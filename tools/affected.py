@@ -1,7 +1,7 @@
 """Names the test files that a change touches, one a line, as ``python -m tools.affected``; ``make check`` runs them.
 
-A test file is touched if it changed itself, or if something that it needs did, directly or through other files of ours:
-modules that it imports, and files and modules that a string names (a program that it starts, a page that it reads).
+A test file is touched if it changed itself, or if something that it needs did: modules that it imports, and files and
+modules that a string names (a program that it starts, a page that it reads). ``--far`` counts also what these need.
 The change is what differs from the last commit, or from where the branch left another one (``--against main``).
 """
 
@@ -82,16 +82,26 @@ def needs(path: str, source: str, files: Files) -> set[str]:
     return (found | files.all & set(folders)) - {path}
 
 
-def affected(changed: Iterable[str], sources: Mapping[str, str], others: Iterable[str] = ()) -> list[str]:
-    """Return the test files among ``sources``, by path, that the ``changed`` files touch; ``others`` are not Python."""
+def affected(
+    changed: Iterable[str], sources: Mapping[str, str], others: Iterable[str] = (), far: bool = False
+) -> list[str]:
+    """Return the test files among ``sources``, by path, that the ``changed`` files touch; ``others`` are not Python.
+
+    A file that many others need touches nearly all tests. So only those count that need it by themselves, or through
+    what stands beside them in tests/; all, if there are none, or if ``far`` is set.
+    """
     changed = set(changed)
     files = listed({*changed, *sources, *others})
     needed = {path: needs(path, source, files) for path, source in sources.items()}
-    touched, before = changed, set[str]()
-    while touched != before:
-        before = touched
-        touched = touched | {path for path, needs in needed.items() if needs & touched}
-    return sorted(path for path in touched & sources.keys() if re.search(r"^tests/(.*/)?test_[^/]*\.py$", path))
+
+    def touched(file: str, through: str) -> set[str]:
+        found, before = {file}, set[str]()
+        while found != before:
+            before = found
+            found = found | {path for path, needs in needed.items() if path.startswith(through) and needs & found}
+        return {path for path in found & sources.keys() if re.search(r"^tests/(.*/)?test_[^/]*\.py$", path)}
+
+    return sorted(set().union(*((not far and touched(file, "tests/")) or touched(file, "") for file in changed)))
 
 
 def git(*arguments: str) -> list[str]:
@@ -105,13 +115,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Print the test files that a change touches.")
     parser.add_argument("--against", default="HEAD", help="a commit or branch; the last commit if it is not given")
     parser.add_argument("--site", action="store_true", help="those of the site too, which must be built")
+    parser.add_argument("--far", action="store_true", help="those too that need the change through other modules")
     told = parser.parse_args()
     [base] = git("merge-base", told.against, "HEAD")
     files = set(git("ls-files", "--cached", "--others", "--exclude-standard"))
     changed = {*git("diff", "--name-only", "--no-renames", base), *git("ls-files", "--others", "--exclude-standard")}
     here = {file for file in files if (ROOT / file).is_file()}
     sources = {file: (ROOT / file).read_text("utf-8") for file in here if file.endswith(".py")}
-    for file in affected(changed, sources, here - sources.keys()):
+    for file in affected(changed, sources, here - sources.keys(), told.far):
         if told.site or not file.startswith(SITE):
             print(file)
 

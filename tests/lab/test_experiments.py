@@ -257,11 +257,12 @@ NARROW: dict[str, Any] = {"spec": {"widths": [8]}, "steps": 25, "dtype": "float6
 def test_a_pick_is_the_best_of_the_selection_seeds_and_is_run_on_the_others():
     grid: dict[str, Any] = {"lrs": [0.01, 1.0, 100.0], "gains": [0.3, 1.0, 3.0]}
     found = picked(**grid, seeds=[0, 1], selection=[1000, 1001, 1002], **NARROW)
-    means = [
+    rows = [
         [np.mean(trained(runs=[{"seed": s, "lr": lr, "gain": g} for s in range(1000, 1003)], **NARROW)["val"])
          for lr in grid["lrs"]]
         for g in grid["gains"]
     ]  # fmt: skip
+    means = np.array(rows, dtype=float)
     np.testing.assert_allclose(found["grid"], means)
     i, j = np.unravel_index(np.argmax(means), (3, 3))
     assert (found["gain"], found["lr"]) == ([grid["gains"][i]], [grid["lrs"][j]])

@@ -1,6 +1,6 @@
 """What strict nbval sees, and what only the guard sees: together they leave no way to a wrong output.
 
-The good notebook and its broken copies lie in one folder, so that one run of nbval judges them all.
+The cells of the good notebook and of its broken copies stand in one notebook, so that one kernel judges them all.
 """
 
 import copy
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
+from nbformat.v4 import new_notebook
 
 from tools.notebooks import files, guard
 
@@ -92,25 +93,44 @@ def name(break_it: Break) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(executed: NotebookNode, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("nbval")
+def copies(executed: NotebookNode) -> dict[str, NotebookNode]:
+    """The copies, each broken in its way."""
+    copies = {}
     for break_it in [*SEEN_BY_NBVAL, *SEEN_BY_THE_GUARD_ALONE, *SEEN_BY_NEITHER]:
-        nb = copy.deepcopy(executed)
+        copies[name(break_it)] = nb = copy.deepcopy(executed)
         break_it(nb)
-        files.write(nb, folder / f"{name(break_it)}.ipynb")
-    return folder
+    return copies
 
 
 @pytest.fixture(scope="module")
-def failed(folder: Path) -> set[str]:
-    """The notebooks in which nbval, called as the Makefile calls it, finds a failing cell."""
+def failed(copies: dict[str, NotebookNode], tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The copies in which nbval, called as the Makefile calls it, finds a failing cell."""
+    together, owners = new_notebook(), list[str]()
+    for copied, nb in copies.items():
+        code = [copy.deepcopy(cell) for cell in nb.cells if cell.cell_type == "code"]
+        for cell in code:
+            cell.id = f"{len(owners)}"
+            owners.append(copied)
+        together.cells += code
+    folder = tmp_path_factory.mktemp("nbval")
+    files.write(together, folder / "copies.ipynb")
     makefile = (ROOT / "Makefile").read_text()
     recipe = re.search(r"^NBVAL = .* -m (pytest .*) _build/alone/chapters (.*)$", makefile, re.MULTILINE)
     assert recipe, "the Makefile's NBVAL is not of the form that this test reads"
-    command = [sys.executable, "-m", *recipe[1].split(), str(folder), *recipe[2].split(), "-rf", "-c", "pyproject.toml"]
+    command = [
+        sys.executable,
+        "-m",
+        *recipe[1].split(),
+        str(folder),
+        *recipe[2].split(),
+        "-n0",
+        "-rf",
+        "-c",
+        "pyproject.toml",
+    ]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 1, result.stdout + result.stderr
-    return {match[1] for match in re.finditer(r"^FAILED \S*?(\w+)\.ipynb::", result.stdout, re.MULTILINE)}
+    return {owners[int(cell)] for cell in re.findall(r"^FAILED .*::Cell (\d+)", result.stdout, re.MULTILINE)}
 
 
 @pytest.mark.parametrize("break_it", SEEN_BY_NBVAL, ids=name)
@@ -119,12 +139,16 @@ def test_nbval_fails(failed: set[str], break_it: Break):
 
 
 @pytest.mark.parametrize("break_it", SEEN_BY_THE_GUARD_ALONE, ids=name)
-def test_nbval_passes_but_the_guard_fails(failed: set[str], folder: Path, break_it: Break):
+def test_nbval_passes_but_the_guard_fails(
+    failed: set[str], copies: dict[str, NotebookNode], save: Callable[[NotebookNode], Path], break_it: Break
+):
     assert name(break_it) not in failed
-    assert guard.guard([folder / f"{name(break_it)}.ipynb"])
+    assert guard.guard([save(copies[name(break_it)])])
 
 
 @pytest.mark.parametrize("break_it", SEEN_BY_NEITHER, ids=name)
-def test_what_is_right_or_only_pixels_passes_both(failed: set[str], folder: Path, break_it: Break):
+def test_what_is_right_or_only_pixels_passes_both(
+    failed: set[str], copies: dict[str, NotebookNode], save: Callable[[NotebookNode], Path], break_it: Break
+):
     assert name(break_it) not in failed
-    assert guard.guard([folder / f"{name(break_it)}.ipynb"]) == []
+    assert guard.guard([save(copies[name(break_it)])]) == []

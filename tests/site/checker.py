@@ -1,5 +1,6 @@
 """Looks at a page as a reader's browser does, or at the files of a site, and says what is wrong."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -295,10 +296,24 @@ def axe_violations(page: Page, options: dict[str, Any]) -> list[dict[str, Any]]:
 def keyboard_problems(page: Page) -> list[str]:
     """Return what the Tab key does not reach in the order of a fresh page, and where its focus is not to be seen."""
     page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
-    for _ in range(page.evaluate(REACHED)):
-        page.keyboard.down("Tab")  # held down it comes again and again
-    page.keyboard.up("Tab")
+    press_tab(page, page.evaluate(REACHED))
+    page.wait_for_timeout(100)  # for a script that moves the focus on a little later
     return page.evaluate(UNREACHED)
+
+
+def press_tab(page: Page, count: int) -> None:
+    """Press the Tab key so many times; held down it comes again and again.
+
+    All are sent before the first is answered, for each answer waits for the page to be painted. The page takes one
+    after the other all the same. The synchronous interface cannot do so, what is below it can.
+    """
+    keyboard = page.keyboard._impl_obj
+
+    async def press() -> None:
+        await asyncio.gather(*(keyboard.down("Tab") for _ in range(count)))
+        await keyboard.up("Tab")
+
+    page._sync(press())
 
 
 def print_problems(page: Page) -> list[str]:

@@ -100,6 +100,11 @@ def test_good_page_passes_the_keyboard(tab: Callable[[str], list[str]]) -> None:
         ("<style>button:focus { outline: none }</style>", "the focus is not seen on <button"),
         ('<button tabindex="1">third</button>', "Tab comes out of order to <button"),
         ("<script>addEventListener('keydown', event => event.preventDefault())</script>", "Tab does not reach <a"),
+        (
+            "<script>document.querySelector('button').onfocus = () => "
+            "setTimeout(() => document.querySelector('a').focus(), 30)</script>",
+            "Tab comes out of order to <a",
+        ),
     ],
 )
 def test_what_the_keyboard_misses_is_seen(tab: Callable[[str], list[str]], broken: str, seen: str) -> None:

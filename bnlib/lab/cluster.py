@@ -9,7 +9,7 @@ import logging
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -167,7 +167,8 @@ def _probe(address: str) -> None:
         await comm.close()
 
     try:
-        asyncio.run(asyncio.wait_for(ask(), 1.5 * PATIENCE))
+        with ThreadPoolExecutor(1) as apart:  # in a notebook this thread has a running loop already
+            apart.submit(asyncio.run, asyncio.wait_for(ask(), 1.5 * PATIENCE)).result()
     except (OSError, ValueError) as error:
         reason = str(error) or "something is there, and silent"
         raise ClusterError(

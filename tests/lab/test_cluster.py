@@ -209,7 +209,15 @@ def test_what_a_case_raises_is_raised_here(local: Cluster, folder: Folder):
         measure(folder.toy, engine=local)
 
 
-def test_ctrl_c_keeps_what_is_done_and_leaves_the_cluster_to_others(local: Cluster, folder: Folder):
+@pytest.fixture
+def own_handler() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, whatever a loop that another test has left running would do."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_keeps_what_is_done_and_leaves_the_cluster_to_others(local: Cluster, folder: Folder, own_handler: None):
     holds = [folder.order("hold-2"), folder.order("hold-3")]
 
     def stop() -> None:

@@ -1,7 +1,7 @@
 """Looks at a page as a reader's browser does, or at the files of a site, and says what is wrong."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -295,8 +295,21 @@ def axe_violations(page: Page, options: dict[str, Any]) -> list[dict[str, Any]]:
 
 def keyboard_problems(page: Page) -> list[str]:
     """Return what the Tab key does not reach in the order of a fresh page, and where its focus is not to be seen."""
+    if not walk(page, press_tab):
+        return []
+    # What opens and closes as the page scrolls by may lag behind so fast a reader: once more, a key at a time.
+    browser = page.context.browser
+    assert browser is not None
+    with browser.new_context(viewport=page.viewport_size) as context:
+        again = context.new_page()
+        again.goto(page.url)
+        return walk(again, lambda page, count: [page.keyboard.press("Tab") for _ in range(count)])
+
+
+def walk(page: Page, press: Callable[[Page, int], Any]) -> list[str]:
+    """Tab through a page, and return what was not reached, or not to be seen."""
     page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
-    press_tab(page, page.evaluate(REACHED))
+    press(page, page.evaluate(REACHED))
     page.wait_for_timeout(100)  # for a script that moves the focus on a little later
     return page.evaluate(UNREACHED)
 

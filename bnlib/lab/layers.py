@@ -228,8 +228,8 @@ class Layer:
 
     @property
     def fixed(self) -> Sequence[str]:
-        """The names of its parameters that training leaves as they are."""
-        return ()
+        """The names of its parameters that training leaves as they are: gamma or beta, where an attribute says so."""
+        return [name for name in ("gamma", "beta") if not getattr(self, name, True)]
 
     def out(self, shape: Shape) -> Shape:
         """The shape of its output for one example of this shape; a ValueError if it cannot take it."""
@@ -485,11 +485,6 @@ class Norm(Layer):
         if not (math.isfinite(self.eps) and self.eps >= 0):
             raise ValueError(f"eps is {self.eps}: give a finite number that is not negative")
 
-    @property
-    def fixed(self) -> Sequence[str]:
-        """Gamma or beta, where it is not learned."""
-        return [name for name in ("gamma", "beta") if not getattr(self, name)]
-
     def out(self, shape: Shape) -> Shape:
         """The input's."""
         units = units_of(shape)
@@ -576,11 +571,6 @@ class Scale(Layer):
 
     gamma: bool = True
     beta: bool = True
-
-    @property
-    def fixed(self) -> Sequence[str]:
-        """Gamma or beta, where it is not learned."""
-        return [name for name in ("gamma", "beta") if not getattr(self, name)]
 
     def start(self, shape: Shape, draw: Draw) -> State:
         """Gamma and beta (replicas, units)."""

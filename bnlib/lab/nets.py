@@ -275,8 +275,9 @@ def stack(
 ) -> Net:
     """Hidden layers of map, norm, activation and dropout, and then the output.
 
-    Layer i is the chain "i", with "i.affine" or "i.convolution", "i.norm", "i.activation" and "i.dropout", so far as
-    they are there; the output is the last. A map in front of a norm has no bias: beta takes its place.
+    Layer i is the chain "i", with "i.affine" or "i.convolution", "i.norm", "i.activation" and "i.dropout" or
+    "i.alphadropout", so far as they are there; the output is the last. A map in front of a norm has no bias: beta takes
+    its place.
     Residual, chain 0 is one layer and chain i a block of two, "i.residual.0" and "i.residual.1", with "i.activation"
     behind the sum.
 

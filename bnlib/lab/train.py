@@ -144,7 +144,8 @@ class History:
     run : what was run
     loss : (steps,) the mean cross-entropy of each mini-batch, in nats, before its update
     at : (evaluations,) the numbers of updates after which the network was evaluated
-    val_loss, val_accuracy : (evaluations,) on the validation set; batch norm uses its running statistics
+    val_loss, val_accuracy : (evaluations,) on the validation set; batch norm uses its running statistics, or
+        with ``exact`` those of the training set
     test_accuracy : after the last update
     failed : the step (counted from 1) whose loss was not finite, or None; from there on nothing is a number but the
         accuracy, which counts as 0

@@ -228,7 +228,7 @@ class Layer:
 
     @property
     def fixed(self) -> Sequence[str]:
-        """The names of its parameters that training leaves as they are: gamma or beta, where an attribute says so."""
+        """The names of its parameters that training leaves as they are, such as gamma where an attribute says so."""
         return [name for name in ("gamma", "beta") if not getattr(self, name, True)]
 
     def out(self, shape: Shape) -> Shape:

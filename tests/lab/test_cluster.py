@@ -196,7 +196,9 @@ def test_a_case_that_kills_its_workers_ends_in_an_error_that_names_it(local: Clu
     order = folder.order("die-3")
     with pytest.raises(ClusterError, match=r"case 3 of 'toy' was given up: 2 workers died while they had it.*are kept"):
         measure(folder.toy, engine=local)
-    assert folder.begun() == [0, 1, 2, 3, 3]
+    begun = folder.begun()
+    assert {*begun} == {0, 1, 2, 3}
+    assert begun.count(3) == 2  # of the others one may run again, whose result was still on the worker that died
     order.unlink()
     folder.forget()
     measure(folder.toy, engine=local)

@@ -123,7 +123,8 @@ for (const link of document.querySelectorAll("a.btn-report-button")) {
   });
   document.addEventListener("keydown", (event) => {
     const { key, ctrlKey, metaKey, altKey, shiftKey, target } = event;
-    const typing = target.closest?.("input, textarea, select, [contenteditable]");
+    const field = target.closest?.("input, textarea, select, [contenteditable]");
+    const typing = field && (!dialog?.contains(field) || dialog.open);  // that of a closed box keeps the focus until the next frame
     if ((key.toLowerCase() === "k" && ctrlKey !== metaKey && !altKey && !shiftKey) || (key === "/" && !ctrlKey && !metaKey && !altKey && !typing)) open(event);
   });
 }

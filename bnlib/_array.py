@@ -206,6 +206,14 @@ def times(a: Array, b: Array) -> Array:
     return np.multiply(a, b, out=a) if isinstance(a, np.ndarray) else a * b
 
 
+def less(a: Array, b: Array, c: Array) -> Array:
+    """Compute a - b * c, in NumPy in the memory of a, which the caller gives up; for tensors in one pass."""
+    if is_tensor(a):
+        return a.addcmul(b, c, value=-1)
+    a -= b * c
+    return a
+
+
 def where(condition: Array, a: Array, other: float) -> Array:
     """The values of a where the condition holds, else another."""
     return a.where(condition, other) if is_tensor(a) else np.where(condition, a, other)

@@ -19,6 +19,7 @@ from bnlib._array import (
     floats,
     if_last,
     inner,
+    less,
     number,
     of_dtype,
     said,
@@ -259,7 +260,7 @@ def backward_dx(dy: Array, cache: Cache, mean: Array, along: Array) -> Array:
     if layout.centred:
         dx -= mean * rstd
     if layout.scaled:
-        dx -= xhat * (along * rstd)
+        dx = less(dx, xhat, along * rstd)
     return cast(dx.reshape(shape), dtype)
 
 

@@ -39,6 +39,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 REPLICAS = 16  # of one program: with more, their parameters leave the processor's cache
 SMALL = 32  # a batch; of smaller ones so many times more replicas, since a step then costs what its calls cost
+EVALUATED = 2**21  # numbers of input at a time: what a wide convolution makes of those of all examples fills the memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,8 @@ class Run:
             raise TypeError(f"decayed is {self.decayed!r}: give a tuple, ({self.decayed!r},)")
         object.__setattr__(self, "factors", tuple(map(tuple, self.factors)))  # JSON has lists, which are no keys
         object.__setattr__(self, "decayed", tuple(self.decayed))
+        if self.optimizer == "adamw":
+            raise ValueError("optimizer is 'adamw': give 'adam' with decoupled=True and a decay")
         for name, value, known in (
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
@@ -544,7 +547,8 @@ class Program:
         stats : of batch norm, in place of those that the training uses for it
         """
         stats = stats if stats is not None else self.exact() if self.judged_exactly else self.stats
-        logits, _ = nets.forward(self.net, self.params, x, stats)
+        at_once = max(1, EVALUATED // (x.numel() // x.shape[1]))
+        logits = torch.cat([nets.forward(self.net, self.params, part, stats)[0] for part in x.split(at_once, 1)], 1)
         found = logits.max(-1).indices  # torch.argmax takes four times as long
         loss, right = _cross_entropy(logits, y), (found == y).double().flatten(1).mean(1)
         lost = (self.failed > 0) | ~loss.isfinite()

@@ -36,6 +36,7 @@ from bnlib.lab.layers import (
     Norm,
     Params,
     Scale,
+    Stats,
 )
 from bnlib.lab.nets import Net, convnet, mlp, rnn, transformer
 from bnlib.lab.train import OPTIMIZERS, SCHEDULES, DataInit, History, Hold, Hook, Program, Run, train
@@ -994,6 +995,24 @@ def test_every_says_after_which_updates_the_network_is_evaluated():
     assert len(some.loss) == 7
 
 
+@pytest.mark.parametrize("net", [mlp(norm="batch"), convnet(norm="batch", widths=(4,))])
+def test_many_examples_are_evaluated_in_parts(monkeypatch: pytest.MonkeyPatch, net: Net):
+    program = Program([Run(net=net, seed=seed) for seed in (0, 1)], dtype=torch.float64)
+    whole = program.evaluate(*program.val)
+    sizes: list[int] = []
+    forward = nets.forward
+
+    def watched(net: Net, params: Params, x: Tensor, stats: Stats) -> Any:
+        sizes.append(x.shape[1])
+        return forward(net, params, x, stats)
+
+    monkeypatch.setattr(nets, "forward", watched)
+    monkeypatch.setattr(train_module, "EVALUATED", 100 * 2 * 64)
+    for parts, of in zip(program.evaluate(*program.val), whole, strict=True):
+        torch.testing.assert_close(parts, of, rtol=1e-12, atol=0)
+    assert sizes == [100, 100, 100, 60]
+
+
 def test_an_accuracy_is_exact_in_single_precision_too():
     (history,) = train([Run(net=replace(UNITS, activation="relu").net, steps=40, lr=0.3)])
     right = history.val_accuracy * 360
@@ -1144,7 +1163,8 @@ def test_ctrl_c_raises_where_a_part_is_worth_nothing(interrupt):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("optimizer", "adamw", r"optimizer is 'adamw': choose one of \['sgd', 'momentum', "),
+        ("optimizer", "adamw", "optimizer is 'adamw': give 'adam' with decoupled=True"),
+        ("optimizer", "lion", r"optimizer is 'lion': choose one of \['sgd', 'momentum', "),
         ("schedule", "step", r"schedule is 'step': choose one of \['constant', 'linear', 'cosine'\]"),
         ("lr", -0.1, "lr is -0.1: give a finite number that is not negative"),
         ("lr", math.inf, "lr is inf"),

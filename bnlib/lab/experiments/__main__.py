@@ -6,15 +6,17 @@ from contextlib import nullcontext
 
 from bnlib.lab import records
 from bnlib.lab.cluster import ClusterError, connected
-from bnlib.lab.experiments import axes, batches, fixes, selu, serving, signals, training, weights
-from bnlib.lab.records import Experiment, StaleRecordError
+from bnlib.lab.experiments import axes, batches, design, fixes, selu, serving, signals, speed, training, weights
+from bnlib.lab.records import Measurement, StaleRecordError
 
-EXPERIMENTS: dict[str, Experiment] = {
-    e.id: e for module in (signals, batches, fixes, training, serving, axes, weights, selu) for e in module.EXPERIMENTS
+EXPERIMENTS: dict[str, Measurement] = {
+    e.id: e
+    for module in (signals, batches, fixes, training, speed, design, serving, axes, weights, selu)
+    for e in module.EXPERIMENTS
 }
 
 
-def state(experiment: Experiment) -> str:
+def state(experiment: Measurement) -> str:
     """What is the matter with an experiment's record; empty if it can be used."""
     try:
         records.measured(experiment, **experiment.settings)

@@ -79,7 +79,9 @@ def test_the_cases_of_an_experiment_differ_and_are_json(experiment: Measurement)
         assert cases
         labels = [json.dumps(labels, sort_keys=True, allow_nan=False) for labels, _ in cases]
         arguments = [json.dumps(how, sort_keys=True, allow_nan=False) for _, how in cases]
-        assert len(set(labels)) == len(set(arguments)) == len(cases)
+        assert len(set(labels)) == len(cases)
+        if isinstance(experiment, Experiment):  # two arms may have the same middle of their grids
+            assert len(set(arguments)) == len(cases)
         assert all({*own} == {*cases[0][0]} for own, _ in cases)
 
 

@@ -157,19 +157,24 @@ class Comparison:
             for arm in self._arms(settings)
         ]
 
-    def measured(self, settings: Settings, run: Runner) -> dict[str, Any]:
-        """What a record of these settings holds: "picks" and "values"."""
+    def measured(self, settings: Settings, run: Runner, standing: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What a record of these settings holds: "picks" and "values".
+
+        Picks and values of a standing record with the same settings are taken from there; what it lacks is run.
+        """
         seeds, rest = settings["seeds"], {name: value for name, value in settings.items() if name != "seeds"}
         if seeds < min(LOOKS):
             return {"picks": [], "values": run("", plain(self.cases(seeds, **rest)))}
         if seeds not in LOOKS:
             raise ValueError(f"seeds is {seeds}: choose one of {list(LOOKS)}, or fewer to run the middle of each grid")
         arms = self._arms(rest)
-        picks = self._picks(arms, run)
+        picks = self._picks(arms, run) if standing is None else standing["picks"]
+        known = {str(case["labels"]): case for case in (standing or {"values": []})["values"]}
         going, values, last = list(zip(arms, picks, strict=True)), [], 0
         for look in LOOKS:
-            cases = [_block(arm, pick, range(last, look)) for arm, pick in going]
-            values += run(f"{look} seeds", plain(cases))
+            cases = plain([_block(arm, pick, range(last, look)) for arm, pick in going])
+            values += [known[str(labels)] for labels, _ in cases if str(labels) in known]
+            values += run(f"{look} seeds", [case for case in cases if str(case[0]) not in known])
             last = look
             record = read(self.id, {"picks": picks, "values": values})
             wanted = [labels for question in self.questions for labels in question.open(record)]
@@ -181,6 +186,14 @@ class Comparison:
         order = {str(plain(arm.labels)): i for i, arm in enumerate(arms)}
         values.sort(key=lambda case: (order[str(_without_seeds(case["labels"]))], case["labels"]["seeds"]))
         return {"picks": picks, "values": values}
+
+    def lacking(self, record: Record, seeds: int) -> list[str]:
+        """The questions that are open and could have more seeds, of so many at most."""
+        return [
+            question.id
+            for question in self.questions
+            if any(min(len(record.get(question.of, **arm)), seeds) < seeds for arm in question.open(record))
+        ]
 
     def claims(self, record: Record) -> dict[str, Claim]:
         """What a record says of each question, by its id."""

@@ -66,8 +66,8 @@ class Experiment:
     settings: Settings
     live: Settings
 
-    def measured(self, settings: Settings, run: Runner) -> dict[str, Any]:
-        """What a record of these settings holds: "values", of each case its labels and its values."""
+    def measured(self, settings: Settings, run: Runner, standing: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What a record of these settings holds: "values", of each case its labels and its values; all are run."""
         cases = plain(list(self.cases(**settings)))
         return {"values": run("", cases)}
 
@@ -100,8 +100,8 @@ class Measurement(Protocol):
         """What the slice sets differently."""
         ...
 
-    def measured(self, settings: Settings, run: Runner) -> dict[str, Any]:
-        """What a record of these settings holds."""
+    def measured(self, settings: Settings, run: Runner, standing: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What a record of these settings holds; standing is one with the same settings, whose values may be taken."""
         ...
 
 
@@ -270,17 +270,20 @@ class Engine(Protocol):
         ...
 
 
-def measure(experiment: Measurement, jobs: int | None = None, engine: Engine | None = None) -> Path:
+def measure(
+    experiment: Measurement, jobs: int | None = None, engine: Engine | None = None, *, again: bool = False
+) -> Path:
     """Run an experiment with its settings, and write its record.
 
     Finished cases are kept aside until the record is written: a run that was killed, or stopped by Ctrl-C, goes on
-    where it was, unless bnlib has changed since.
+    where it was, unless bnlib has changed since. So does a comparison whose record stands but lacks seeds.
 
     Parameters
     ----------
     experiment : one of :mod:`bnlib.lab.experiments`
     jobs : processes on this machine; by default one for each core
     engine : runs the cases instead of them; the slice is run here
+    again : run all of it, also what a record that stands has already
 
     Raises
     ------
@@ -290,12 +293,10 @@ def measure(experiment: Measurement, jobs: int | None = None, engine: Engine | N
     for folder in (RESULTS, UNFINISHED):
         _check_writable(folder)
     settings = plain(experiment.settings)
-    record = {
-        "id": experiment.id,
-        "settings": settings,
-        "slice": _in_turn(experiment, _slice(experiment, settings)),
-        **experiment.measured(settings, _runner(experiment, jobs, UNFINISHED, engine)),
-    }
+    slice_ = _in_turn(experiment, _slice(experiment, settings))
+    run = _runner(experiment, jobs, UNFINISHED, engine)
+    values = experiment.measured(settings, run, None if again else _standing(experiment, settings))
+    record = {"id": experiment.id, "settings": settings, "slice": slice_, **values}
     path = RESULTS / f"{experiment.id}.json"
     write_atomically(path, _text(record))
     for file in UNFINISHED.glob(f"{experiment.id}.*.json"):
@@ -319,8 +320,20 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
+def _standing(experiment: Measurement, settings: Settings) -> dict[str, Any] | None:
+    """The experiment's record, if there is one and it stands."""
+    try:
+        record = load(experiment.id)
+    except StaleRecordError:
+        return None
+    return None if record["settings"] != settings or stale(experiment, record) else record
+
+
 def _runner(
-    experiment: Measurement, jobs: int | None = None, aside: Path | None = None, engine: Engine | None = None
+    experiment: Measurement,
+    jobs: int | None = None,
+    aside: Path | None = None,
+    engine: Engine | None = None,
 ) -> Runner:
     """What runs cases, on several cores or by an engine; with a folder for what is done."""
 

@@ -162,6 +162,25 @@ def test_a_stopped_measurement_goes_on_where_it_was(monkeypatch: pytest.MonkeyPa
     assert before < len(CALLS)
 
 
+def test_a_record_that_lacks_seeds_goes_on_with_what_it_has():
+    few = replace(TOY, settings={**TOY.settings, "seeds": 8})
+    measure(few, jobs=1)
+    record = json.loads((records.RESULTS / "toy.json").read_text("utf-8"))
+    assert TOY.lacking(read("toy", record), 64) == ["toy"]
+    assert TOY.lacking(read("toy", record), 8) == []
+    record["settings"]["seeds"] = 64  # as if it had been asked for so many, and other rules had settled it
+    (records.RESULTS / "toy.json").write_text(json.dumps(record), "utf-8")
+    CALLS.clear()
+    longer = record_of(TOY)
+    runs = [run for runs in CALLS for run in runs]
+    assert not any(run["seed"] in SELECTION for run in runs)
+    assert min(run["seed"] for run in runs[8:]) == 8  # the slice, two arms of two seeds, was run twice
+    assert TOY.lacking(read("toy", longer), 64) == []
+    CALLS.clear()
+    assert measure(TOY, jobs=1, again=True).read_text("utf-8") == records._text(longer)
+    assert {run["seed"] for runs in CALLS for run in runs} == {*SELECTION, *range(64)}
+
+
 def test_the_slice_is_at_the_middle_of_each_grid_and_is_run_live():
     record = record_of(TOY)
     assert [case["labels"] for case in record["slice"]] == [{"net": "clear", "arm": 0}, {"net": "clear", "arm": 1}]

@@ -34,6 +34,7 @@ from bnlib.forest import Forest
 
 CLAIM = dict[str, Any]
 FILES = "ledger.csv", "ledger.json"
+SCRIPT = Path(__file__).with_name("ledger.js")
 # In this order everywhere, with the words that a count is given in.
 KINDS = {
     HOLDS: "hold",
@@ -163,7 +164,8 @@ def table(claims: Sequence[CLAIM], parts: int) -> str:
             for part in claim["parts"]
         )
         rows.append(
-            f'<tr id="{claim["anchor"]}" data-verdict="{_text(claim["verdict"])}" data-chapter="{claim["page"]}">'
+            f'<tr id="{claim["anchor"]}" data-verdict="{_text(claim["verdict"])}" '
+            f'data-chapter="{_text(claim["title"])}" data-source="{_text(claim["source"])}">'
             f'<th scope="row"><a href="{claim["page"]}.html#{claim["anchor"]}">{_text(claim["statement"])}</a>'
             f'<p class="bn-ledger-source">{_text(claim["title"])} · {_text(claim["source"])}</p></th>'
             f"<td>{_text(claim['criterion']['text'])}<ul>{told}</ul></td>"
@@ -228,23 +230,8 @@ def as_csv(claims: Sequence[CLAIM]) -> str:
     """A line for each part."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = [
-        "id",
-        "chapter",
-        "statement",
-        "source",
-        "criterion",
-        "unit",
-        "role",
-        "data",
-        "condition",
-        "effect",
-        "low",
-        "high",
-        "confidence",
-        "n",
-        "verdict",
-    ]
+    names = ["id", "chapter", "statement", "source", "criterion", "unit", "role", "data", "condition", "effect"]
+    names += ["low", "high", "confidence", "n", "verdict"]
     writer.writerow([*names, "claim's verdict"])
     for claim in claims:
         for role in ("parts", "transfers", "others"):
@@ -292,6 +279,7 @@ class Ledger(_FromChapters):
         return self.raw(
             f'{doubts}<p>To download: {links}</p><div class="bn-ledger-filters"></div>'
             f'<div class="pst-scrollable-table-container">{table(claims, parts)}</div>'
+            f'<script type="module">{SCRIPT.read_text("utf-8")}</script>'
         )
 
 

@@ -126,7 +126,7 @@ class Effect:
         ValueError
             If the side is unknown, a number is none, or there are no pairs behind the effect.
         """
-        from scipy import stats
+        from scipy import special
 
         if side not in ("<", ">"):
             raise ValueError(f"side is {said(side)}: choose '<' or '>'")
@@ -142,11 +142,11 @@ class Effect:
         away, noise = float(d.mean()) - at, TIE * (1.0 if self.samples.ratio else float(np.abs(d).max()))
         away = 0.0 if abs(away) <= noise else away if side == ">" else -away
         # As for the interval: of values in steps, that all agree does not say that nothing varies.
-        least = self.samples.grid / 2 / stats.t.ppf((1 + self.confidence) / 2, d.size - 1) * math.sqrt(d.size)
+        least = self.samples.grid / 2 / _reach(d.size, self.confidence) * math.sqrt(d.size)
         spread = max(float(d.std(ddof=1)), least)
         if spread <= noise:
             return 0.0 if away > 0 else 1.0
-        return float(stats.t.sf(away / (spread * math.sqrt(1 / d.size + overlap)), d.size - 1))
+        return float(special.stdtr(d.size - 1, -away / (spread * math.sqrt(1 / d.size + overlap))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,14 +302,19 @@ def _outside(n: int, confidence: float) -> int:
 
 def _by_t(d: np.ndarray, confidence: float) -> Interval:
     # Written out, because scipy.stats.ttest_1samp warns where all pairs are alike; a point is the right answer there.
-    from scipy import stats
-
     n = d.size
     if n < LEAST:
         return Interval(float(d.mean()) if n else np.nan, -np.inf, np.inf)
-    centre = d.mean()
-    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * d.std(ddof=1) / np.sqrt(n)
+    centre, reach = d.mean(), _reach(n, confidence) * d.std(ddof=1) / np.sqrt(n)
     return Interval(float(centre), float(centre - reach), float(centre + reach))
+
+
+@cache
+def _reach(n: int, confidence: float) -> float:
+    """How many standard errors Student's interval reaches to either side."""
+    from scipy import special
+
+    return float(special.stdtrit(n - 1, (1 + confidence) / 2))
 
 
 def _failed(a: np.ndarray, learned: float | None) -> np.ndarray:

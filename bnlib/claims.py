@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 from bnlib._array import number, said, whole
-from bnlib.effects import LEAST, MOST, Effect
+from bnlib.effects import LEAST, MOST, TIE, Effect
 
 MIME_TYPE = "application/vnd.bnlib.claim+json"
 
@@ -93,16 +93,14 @@ class Criterion:
             holds, fails = low > least, high <= least
         else:
             holds, fails = high < most, low >= most
-        if holds:
-            return HOLDS
+        if holds or not fails:
+            return HOLDS if holds else OPEN
         if self.operator == "within" or self.region is None:
-            return DOES_NOT_HOLD if fails else OPEN
+            return DOES_NOT_HOLD
         below, above = self.region
         if below <= low and high <= above:
             return SAME
-        if high < below if self.operator == ">" else low > above:
-            return OPPOSITE
-        return SMALLER if fails else OPEN
+        return OPPOSITE if (high < below if self.operator == ">" else low > above) else SMALLER
 
     def proof(self, verdict: str) -> list[tuple[float, str]]:
         """What a verdict says of the effect: on which side of which bounds it lies; nothing if it is open."""
@@ -149,7 +147,7 @@ def same(measure: str) -> Criterion:
 
 
 def _region(measure: str) -> tuple[float, float]:
-    if measure not in REGIONS:
+    if not isinstance(measure, str) or measure not in REGIONS:
         raise ValueError(f"measure is {said(measure)}: choose one of {list(REGIONS)}")
     return REGIONS[measure]
 
@@ -223,14 +221,14 @@ class Claim:
         name = f"claim {self.id!r}"
         if self.kind not in KINDS:
             raise ValueError(f"{name} has kind {said(self.kind)}: choose one of {KINDS}")
-        if not isinstance(self.criterion, Criterion):
-            raise ValueError(f"{name} has criterion {said(self.criterion)}: make one, such as Criterion('>', 1.0)")
+        _checked(vars(self))
         if not 0 <= number(self.overlap) < math.inf:
             raise ValueError(f"{name} has overlap {said(self.overlap)}: give test examples / training examples")
         if not self.parts:
             raise ValueError(f"{name} has no part: give an effect, or a dict with one for each condition")
-        if len(self.parts) > 1 and len({part.condition for part in self.parts}) < len(self.parts):
-            raise ValueError(f"{name} has a condition twice")
+        conditions = [part.condition for part in self.parts]
+        if len(self.parts) > 1 and ("" in conditions or len(set(conditions)) < len(self.parts)):
+            raise ValueError(f"{name} has a condition twice, or one without a name")
         if self.kind == "statistical" and len(self.parts) > PRIMARY:
             raise ValueError(
                 f"{name} has {len(self.parts)} parts: name those that decide, at most {PRIMARY}, as primary=[...]"
@@ -274,11 +272,7 @@ class Claim:
         named = [*deciding, *(condition for there in transfer.values() for condition in there)]
         if unknown := [condition for condition in named if condition not in effects]:
             raise ValueError(f"there are no effects for {unknown}: choose of {list(effects)}")
-        criterion = about.get("criterion")
-        if not isinstance(criterion, Criterion):
-            raise ValueError(
-                f"claim {about.get('id')!r} has criterion {said(criterion)}: make one, such as Criterion('>', 1.0)"
-            )
+        criterion = _checked(about)
         parts = {c: _looked(c, effects[c], criterion) for c in deciding}
         others = tuple(Part(c, e, e.n) for c, e in effects.items() if c not in parts)
         moved = tuple(_looked(c, e, criterion, data) for data, there in transfer.items() for c, e in there.items())
@@ -296,9 +290,9 @@ class Claim:
         for condition, value in effects.items():
             if not math.isfinite(number(value)):
                 raise ValueError(f"the effect {condition or 'of the claim'} is {said(value)}: give a finite number")
-        criterion = about["criterion"]
-        judge = criterion.judge if isinstance(criterion, Criterion) else lambda *_: ""
-        parts = tuple(Part(c, float(v), n, judge(float(v), float(v))) for c, v in effects.items())
+        criterion = _checked(about)
+        held = {c: criterion.judge(float(v), float(v)) == HOLDS for c, v in effects.items()}
+        parts = tuple(Part(c, float(v), n, HOLDS if held[c] else DOES_NOT_HOLD) for c, v in effects.items())
         return cls(kind="exact", parts=parts, **about)
 
     @property
@@ -313,8 +307,8 @@ class Claim:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The conditions for which the claim holds."""
-        return tuple(part.condition for part in self._with((HOLDS,)))
+        """The conditions for which the claim holds; none if it has no conditions."""
+        return tuple(part.condition for part in self._with((HOLDS,)) if part.condition)
 
     def _with(self, verdicts: Sequence[str]) -> list[Part]:
         return [part for part in self.parts if part.verdict in verdicts]
@@ -347,13 +341,18 @@ class Claim:
     def chance(self, part: Part, overlap: float = 0.0) -> float | None:
         """How likely seeds would speak so clearly for a verdict if it were wrong; None where a part is open.
 
-        By :meth:`bnlib.effects.Effect.chance`, one-sided; where failures decide, by McNemar's test.
+        By :meth:`bnlib.effects.Effect.chance`, one-sided; where failures decide, by McNemar's test. An effect made by
+        hand has none.
         """
-        if not isinstance(part.effect, Effect) or not (proof := self.criterion.proof(part.verdict)):
+        e = part.effect
+        if not isinstance(e, Effect) or e.samples is None or part.verdict not in (HOLDS, *FAILS):
             return None
-        if part.effect.pairs < LEAST:
-            return part.effect.mcnemar
-        return max(part.effect.chance(bound, side, overlap) for bound, side in proof)
+        if e.pairs < LEAST:
+            return e.mcnemar
+        if self.criterion.operator == "within" and part.verdict == DOES_NOT_HOLD:  # it lies on either side
+            least, most = self.criterion.bounds
+            return min(1.0, 2 * min(e.chance(least, "<", overlap), e.chance(most, ">", overlap)))
+        return max(e.chance(bound, side, overlap) for bound, side in self.criterion.proof(part.verdict))
 
     def __str__(self) -> str:
         """The claim as a block of plain text."""
@@ -439,10 +438,10 @@ class Claim:
 
     def _numbers(self, part: Part) -> dict[str, Any]:
         numbers: dict[str, Any] = {"condition": part.condition, "verdict": part.verdict, "n": int(part.n)}
-        noise, precision = self._is_noise(part), self._precision(part)
+        hidden = self._is_noise(part) or (isinstance(part.effect, Effect) and part.effect.pairs < LEAST)
 
         def plain(value: float) -> float | None:
-            return None if noise or not math.isfinite(value) else rounded(value, precision)
+            return None if hidden or not math.isfinite(value) else rounded(value, self._precision(part))
 
         numbers |= {"effect": plain(part.value), "interval": [plain(bound) for bound in part.interval]}
         numbers["text"] = self._effect_text(part)
@@ -452,6 +451,8 @@ class Claim:
                 "failed": list(e.failed),
                 "left out": e.left_out,
                 "at budget": list(e.at_budget),
+                "failures": list(e.failures),
+                "failures by chance": _likelihood(e.mcnemar),
                 "by the other method": judged(e, self.criterion, e.other),
                 "chance": _likelihood(self.chance(part)),
                 "chance, resampled": _likelihood(self.chance(part, self.overlap)),
@@ -461,17 +462,19 @@ class Claim:
     def _effect_text(self, part: Part) -> str:
         if self._is_noise(part):
             return f"< {self.criterion.value - self.criterion.margin:g}"
-        precision = self._precision(part)
         if not isinstance(e := part.effect, Effect):
-            return _shown(part.value, precision)
-        text = "no effect is left"
+            return _shown(part.value, self._precision(part))
+        text = f"fewer than {LEAST} pairs are left"
         if e.pairs >= LEAST:
-            effect, low, high = (_shown(x, precision) for x in (e.value, e.low, e.high))
+            effect, low, high = (_shown(x, self._precision(part)) for x in (e.value, e.low, e.high))
             width = "of no visible width" if low == effect == high else f"{low} to {high}"
             sign = {(True, False): "≥ ", (False, True): "≤ "}.get((e.at_budget[0] > 0, e.at_budget[1] > 0), "")
             text = f"{sign}{effect} ({100 * e.confidence:g} % interval {width})"
-        if any(e.failed) or e.left_out:
-            text += f"; failed: {e.failures[0]} and {e.failures[1]} of {e.n}"
+        if any(e.failures):
+            budget = e.samples is not None and e.samples.ratio and e.samples.goal is not None
+            text += f"; {'not there in time' if budget else 'failed'}: {' and '.join(map(str, e.failures))} of {e.n}"
+            if len(e.failures) > 1 and e.mcnemar <= 1 - e.confidence:  # also where the effect decides, it must be known
+                text += f" (p = {_likelihood(e.mcnemar):.1g})"
         own, other = OPEN if part.verdict == AT_THE_MARGIN else part.verdict, judged(e, self.criterion, e.other)
         if own and own != other and e.pairs >= LEAST:
             text += f"; by {'Student’s t' if e.by_ranks else 'signed ranks'}: {other}"
@@ -499,14 +502,36 @@ _LEFT = (OPEN, AT_THE_MARGIN)
 def judged(effect: Effect, criterion: Criterion, interval: tuple[float, float, float] | None = None) -> str:
     """The verdict on an effect, by its interval or by another; where fewer than eight pairs are left, by the failures.
 
-    Failures decide if they are as unequal as chance makes them in no more cases than the interval leaves out.
+    Failures decide if they are as unequal as chance makes them in no more cases than the interval leaves out. Of a mean
+    they say that it lies below the threshold of having learned; two variants of which one fails are not the same.
     """
     _, low, high = interval or (effect.value, effect.low, effect.high)
     if effect.pairs >= LEAST:
-        return criterion.judge(low, high)
-    if effect.mcnemar > 1 - effect.confidence or criterion.operator == "within":
+        return criterion.judge(_tied(low, criterion), _tied(high, criterion))
+    if effect.samples is None or not effect.leaning or effect.mcnemar > 1 - effect.confidence:
         return OPEN
-    return HOLDS if (effect.leaning > 0) == (criterion.operator == ">") else OPPOSITE
+    if len(effect.failures) == 1:
+        return criterion.judge(-math.inf, effect.samples.goal or 0.0)
+    if criterion.operator == "within":
+        least, most = criterion.bounds
+        return DOES_NOT_HOLD if least <= effect.samples.ratio <= most else OPEN  # equal are a ratio of 1, 0 otherwise
+    if (effect.leaning > 0) == (criterion.operator == ">"):
+        return HOLDS
+    return DOES_NOT_HOLD if criterion.region is None else OPPOSITE
+
+
+def _tied(bound: float, criterion: Criterion) -> float:
+    """The bound of an interval; where it differs by rounding alone from a number of the criterion, that number."""
+    marks = (*criterion.bounds, *(criterion.region or ()))
+    return next((mark for mark in marks if math.isclose(bound, mark, rel_tol=TIE)), bound)
+
+
+def _checked(about: Mapping[str, Any]) -> Criterion:
+    if not isinstance(criterion := about.get("criterion"), Criterion):
+        raise ValueError(
+            f"claim {about.get('id')!r} has criterion {said(criterion)}: make one, such as Criterion('>', 1.0)"
+        )
+    return criterion
 
 
 def _looked(condition: str, effect: Effect, criterion: Criterion, data: str = "") -> Part:
@@ -523,8 +548,16 @@ def _likelihood(value: float | None) -> float | None:
     return None if value is None else float(f"{max(value, 1e-9):.2g}")
 
 
+_PALE = 'fill="currentColor" fill-opacity="0.15"'
+_LINE = 'fill="none" stroke="currentColor"'
+_DASHED = f'{_LINE} stroke-dasharray="3 2"'
+
+
 class Forest:
-    """The intervals of a claim's parts, one below the other on one axis, as small pictures for the rows of a table."""
+    """The intervals of a claim's parts, one below the other on one axis, as small pictures for the rows of a table.
+
+    Colours are attributes, which the site's styles override, so that JupyterLab draws no black boxes.
+    """
 
     WIDTH, HEIGHT, EDGE = 200, 20, 8
 
@@ -536,19 +569,20 @@ class Forest:
         self.criterion = claim.criterion
         marks = [b for b in (*self.criterion.bounds, *(self.criterion.region or ())) if math.isfinite(b)]
         ends = [rounded(x, claim._precision(p)) for p in parts for x in (p.value, *p.interval) if math.isfinite(x)]
-        ratios = [p.effect.samples for p in parts if isinstance(p.effect, Effect) and p.effect.samples]
-        self.log = bool(ratios) and all(samples.ratio for samples in ratios) and min(*marks, *ends) > 0
-        places = [math.log(x) if self.log else x for x in (*marks, *ends)]
+        effects = [p.effect for p in parts if isinstance(p.effect, Effect)]
+        self.log = all(e.samples is not None and e.samples.ratio for e in effects) and min(marks) > 0
+        # On a logarithmic axis 0, the lower bound of a ratio where a budget ended, is as far as infinity.
+        places = [math.log(x) if self.log else x for x in (*marks, *ends) if x > 0 or not self.log]
         self.low, self.high = min(places), max(places)
         self.claim = claim
 
     def at(self, value: float) -> float:
         """The place of a value, in tenths of a pixel; what lies outside is at the edge."""
-        if not math.isfinite(value):
-            return 0.0 if value < 0 else float(self.WIDTH)
+        if not math.isfinite(value) or (self.log and value <= 0):
+            return float(self.WIDTH) if value > 0 else 0.0
         place = math.log(value) if self.log else value
         share = (place - self.low) / ((self.high - self.low) or 1)
-        return round(self.EDGE + share * (self.WIDTH - 2 * self.EDGE), 1)
+        return round(_without_noise(self.EDGE + share * (self.WIDTH - 2 * self.EDGE)), 1)
 
     def row(self, part: Part) -> str:
         """The picture of one part; its numbers stand beside it, so it has no words of its own."""
@@ -557,17 +591,17 @@ class Forest:
         middle, marks = self.HEIGHT / 2, []
         if self.criterion.region:
             a, b = map(self.at, self.criterion.region)
-            marks.append(f'<rect x="{a}" width="{round(b - a, 1)}" height="{self.HEIGHT}" class="bn-same"/>')
+            marks.append(f'<rect x="{a}" width="{round(b - a, 1)}" height="{self.HEIGHT}" class="bn-same" {_PALE}/>')
         for bound in self.criterion.bounds:
             if math.isfinite(bound):
-                marks.append(f'<path d="M{self.at(bound)} 0v{self.HEIGHT}" class="bn-asked"/>')
+                marks.append(f'<path d="M{self.at(bound)} 0v{self.HEIGHT}" class="bn-asked" {_DASHED}/>')
         if part.effect.pairs >= LEAST:
             precision = self.claim._precision(part)
             value, low, high = (
                 self.at(rounded(x, precision) if math.isfinite(x) else x) for x in (part.value, *part.interval)
             )
-            marks.append(f'<path d="M{low} {middle:g}H{high}" class="bn-interval"/>')
-            marks.append(f'<circle cx="{value}" cy="{middle:g}" r="3.5"/>')
+            marks.append(f'<path d="M{low} {middle:g}H{high}" class="bn-interval" {_LINE}/>')
+            marks.append(f'<circle cx="{value}" cy="{middle:g}" r="3.5" fill="currentColor"/>')
         return (
             f'<svg class="bn-forest" viewBox="0 0 {self.WIDTH} {self.HEIGHT}" width="{self.WIDTH}" '
             f'height="{self.HEIGHT}" aria-hidden="true">{"".join(marks)}</svg>'
@@ -577,9 +611,9 @@ class Forest:
         """The last row: the ends of the axis."""
         if not self.shown:
             return ""
-        low, high = (f"{math.exp(end) if self.log else end:.2g}" for end in (self.low, self.high))
+        low, high = (f"{_without_noise(math.exp(end) if self.log else end):.3g}" for end in (self.low, self.high))
         return (
-            f'<tr class="bn-axis"><th></th><td><span>{low}</span><span>{high}</span></td>'
+            f'<tr class="bn-axis"><td></td><td><span>{low}</span><span>{high}</span></td>'
             f"<td>{html.escape(self.claim.unit)}</td></tr>\n"
         )
 

@@ -7,16 +7,19 @@ An effect may be looked at after 8, 16, 32 and 64 seeds, and whoever looks may s
 question: the intervals of ``LOOKS`` leave out 1, 1, 1 and 2 %, so that all looks together err in at most 5 % of cases.
 """
 
+import math
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnlib._array import float64, number, said
+from bnlib._array import float64, number, said, whole
 
 LOOKS = {8: 0.99, 16: 0.99, 32: 0.99, 64: 0.98}  # seeds, and the confidence of the interval over them
 LEAST, MOST = min(LOOKS), max(LOOKS)
+TIE = 1e-9  # what differs by a smaller share than this differs by rounding: a ratio of 30 to 20 steps is 1.5
 BY_RANKS = 32  # pairs: up to these the interval is that of signed ranks, which assumes no normal distribution; then t's
 
 
@@ -38,9 +41,9 @@ class Effect:
     n : the number of seeds behind it
     confidence : of the interval, that of the largest of ``LOOKS`` that the seeds allow
     other : the estimate and the bounds by the other method: Student's t where these are by signed ranks, and vice versa
-    failed : the seeds of which the first variant alone, and the second alone, failed; those pairs are left out
-    left_out : the number of pairs left out, also those in which both failed
-    at_budget : the pairs in which the first variant, and the second, had not got there when its budget ended
+    failed : the seeds of which the first variant alone, and the second alone, failed
+    left_out : the number of pairs left out: those with a failure, but where a budget ended only those with two
+    at_budget : the pairs in which the first variant alone, and the second, had not got there when its budget ended
     """
 
     value: float
@@ -55,9 +58,11 @@ class Effect:
     samples: "Samples | None" = field(default=None, repr=False)
 
     def first(self, n: int) -> "Effect":
-        """The same over the first n seeds."""
-        if self.samples is None or n == self.n:
+        """The same over the first n seeds, at least eight; a ValueError if there are not so many."""
+        if n == self.n:
             return self
+        if not LEAST <= (whole(n) or 0) <= self.n or self.samples is None:
+            raise ValueError(f"n is {said(n)}: this effect has {self.n} seeds, give {LEAST} of them or more")
         return _effect(self.samples.first(n))
 
     @property
@@ -71,12 +76,9 @@ class Effect:
         return self.n - self.left_out
 
     @property
-    def failures(self) -> tuple[int, int]:
-        """The runs of the first variant, and of the second, that failed, each by itself or with the other."""
-        if self.samples is None:
-            return self.failed
-        a, b = self.samples.failed.sum(0)
-        return int(a), int(b)
+    def failures(self) -> tuple[int, ...]:
+        """The runs of the first variant, and of the second if there are two, that failed, alone or with the other."""
+        return self.failed if self.samples is None else tuple(map(int, self.samples.failed.sum(0)))
 
     @property
     def by_ranks(self) -> bool:
@@ -85,21 +87,31 @@ class Effect:
 
     @property
     def leaning(self) -> int:
-        """1 if the failures speak for a larger effect, -1 for a smaller: who fails is slower, or else less accurate."""
+        """1 if the failures speak for a larger effect, -1 for a smaller: who fails is slower, or else less accurate.
+
+        0 where they speak for neither: without a budget or a threshold, which of them is worse is not known.
+        """
         a, b = self.failed
-        slower = self.samples is not None and self.samples.ratio
-        return (a > b) - (a < b) if slower else (b > a) - (b < a)
+        if self.samples is None or self.samples.goal is None:
+            return 0
+        return (a > b) - (a < b) if self.samples.ratio else (b > a) - (b < a)
 
     @property
     def mcnemar(self) -> float:
-        """The probability that the failures are so unequal by chance: the exact McNemar test, two-sided."""
+        """The probability that the failures are so unequal by chance: the exact McNemar test, two-sided.
+
+        Of a mean, where no second variant fails, that of so many failures if each run failed as often as not.
+        """
         from scipy import stats
 
         a, b = self.failed
-        return float(stats.binomtest(a, a + b).pvalue) if a + b else 1.0
+        trials = self.n if len(self.failures) == 1 else a + b
+        return float(stats.binomtest(a, trials).pvalue) if trials else 1.0
 
     def chance(self, bound: float, side: str, overlap: float = 0.0) -> float:
         """The probability of such seeds, or more extreme ones, if the effect were the bound: one-sided, by Student's t.
+
+        It is 1 where a budget ended in pairs that may lie beyond the bound: their mean has no limit there.
 
         Parameters
         ----------
@@ -112,22 +124,29 @@ class Effect:
         Raises
         ------
         ValueError
-            If the side is unknown, or there are no pairs behind the effect.
+            If the side is unknown, a number is none, or there are no pairs behind the effect.
         """
-        from scipy import stats
+        from scipy import special
 
         if side not in ("<", ">"):
             raise ValueError(f"side is {said(side)}: choose '<' or '>'")
+        if math.isnan(number(bound)) or not 0 <= number(overlap) < math.inf:
+            raise ValueError(f"bound is {said(bound)} and overlap {said(overlap)}: give numbers, the overlap >= 0")
         if self.samples is None:
             raise ValueError("this effect was made by hand, without its pairs: use one that bnlib.effects returned")
-        d, at = self.samples.kept(), np.log(bound) if self.samples.ratio else bound
-        if d.size < LEAST:
+        d, at = self.samples.kept(), number(bound)
+        if self.samples.ratio:
+            at = math.log(at) if at > 0 else -math.inf
+        if d.size < LEAST or self.at_budget[0 if side == "<" else 1]:
             return 1.0
-        spread = d.std(ddof=1) * np.sqrt(1 / d.size + overlap)
-        away = (d.mean() - at) * (1 if side == ">" else -1)
-        if spread == 0:
+        away, noise = float(d.mean()) - at, TIE * (1.0 if self.samples.ratio else float(np.abs(d).max()))
+        away = 0.0 if abs(away) <= noise else away if side == ">" else -away
+        # As for the interval: of values in steps, that all agree does not say that nothing varies.
+        least = self.samples.grid / 2 / _reach(d.size, self.confidence) * math.sqrt(d.size)
+        spread = max(float(d.std(ddof=1)), least)
+        if spread <= noise:
             return 0.0 if away > 0 else 1.0
-        return float(stats.t.sf(away / spread, d.size - 1))
+        return float(special.stdtr(d.size - 1, -away / (spread * math.sqrt(1 / d.size + overlap))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +154,8 @@ class Samples:
     """What an effect is computed of: for each seed a - b, or log a - log b.
 
     ``low`` and ``high`` differ where a budget ended: then the one holds the budget and the other infinity. Both are nan
-    where a pair is left out. ``failed`` is (n, 2), for a and b; ``cut`` likewise where a budget ended.
+    where a pair is left out. ``failed`` is (n, 2), for a and b, and of a mean (n, 1); ``cut`` is (n, 2), where a budget
+    ended. ``goal`` is the threshold of having learned, or the budget, if there is one.
     """
 
     low: np.ndarray
@@ -144,6 +164,7 @@ class Samples:
     cut: np.ndarray
     ratio: bool
     grid: float
+    goal: float | None
 
     def first(self, n: int) -> "Samples":
         """Of the first n seeds."""
@@ -166,13 +187,12 @@ def mean(a: ArrayLike, *, learned: float | None = None, grid: float = 0.0) -> Ef
     Raises
     ------
     ValueError
-        If there are fewer than eight seeds, or if a value is masked or not real.
+        If there are fewer than eight seeds, if a value is masked or not real, or if learned or grid is no number.
     """
     (a,) = _per_seed(a=a)
     failed = _failed(a, learned)
-    nothing = np.zeros_like(failed)
     d = np.where(failed, np.nan, a)
-    return _effect(Samples(d, d, np.stack([failed, nothing], 1), np.zeros((a.size, 2), bool), False, grid))
+    return _effect(Samples(d, d, failed[:, None], np.zeros((a.size, 2), bool), False, _step(grid), learned))
 
 
 def difference(a: ArrayLike, b: ArrayLike, *, learned: float | None = None, grid: float = 0.0) -> Effect:
@@ -199,7 +219,7 @@ def difference(a: ArrayLike, b: ArrayLike, *, learned: float | None = None, grid
     failed = np.stack([_failed(a, learned), _failed(b, learned)], 1)
     with np.errstate(invalid="ignore"):
         d = np.where(failed.any(1), np.nan, a - b)
-    return _effect(Samples(d, d, failed, np.zeros_like(failed), False, grid))
+    return _effect(Samples(d, d, failed, np.zeros_like(failed), False, _step(grid), learned))
 
 
 def ratio(a: ArrayLike, b: ArrayLike, *, budget: float | None = None) -> Effect:
@@ -208,21 +228,28 @@ def ratio(a: ArrayLike, b: ArrayLike, *, budget: float | None = None) -> Effect:
     Parameters
     ----------
     a, b : (n,) one positive value per seed, seed i at index i of both
-    budget : where a and b are steps to a goal, how many there were. An infinite value did not get there. In the slower
+    budget : where a and b are steps to a goal, how many there were. What is not finite did not get there. In the slower
         variant of a pair it counts as at least the budget; a pair in which neither got there is left out. Without a
         budget, what is not finite failed, and its pair is left out
 
     Raises
     ------
     ValueError
-        If a finite value is not positive, and as for :func:`difference`.
+        If a finite value is not positive or beyond the budget, if the budget is no positive number, and as for
+        :func:`difference`.
     """
     a, b = _per_seed(a=a, b=b)
+    if budget is not None and not 0 < number(budget) < math.inf:
+        raise ValueError(f"budget is {said(budget)}: give the number of steps that each run had")
     for name, values in (("a", a), ("b", b)):
         wrong = np.isfinite(values) & ~(values > 0)
         if wrong.any():
             i = int(np.argmax(wrong))
             raise ValueError(f"{name} is {values[i]} at seed index {i}, and has no logarithm: use difference instead")
+        beyond = np.isfinite(values) & (values > (budget or np.inf))
+        if beyond.any():
+            i = int(np.argmax(beyond))
+            raise ValueError(f"{name} is {values[i]} at seed index {i}, beyond a budget of {budget}")
     failed = ~np.isfinite(np.stack([a, b], 1))
     cut = np.zeros_like(failed)
     if budget is not None:
@@ -232,24 +259,25 @@ def ratio(a: ArrayLike, b: ArrayLike, *, budget: float | None = None) -> Effect:
         logs = [np.log(np.where(np.isfinite(v), v, budget or np.nan)) for v in (a, b)]
     d = np.where(out, np.nan, logs[0] - logs[1])
     low, high = np.where(cut[:, 1], -np.inf, d), np.where(cut[:, 0], np.inf, d)
-    return _effect(Samples(low, high, failed, cut, True, 0.0))
+    return _effect(Samples(low, high, failed, cut, True, 0.0, budget))
 
 
 def _effect(samples: Samples) -> Effect:
     n, out = samples.low.size, np.isnan(samples.low)
     confidence = LOOKS[max(look for look in LOOKS if look <= n)]
     low, high, d = samples.low[~out], samples.high[~out], samples.kept()
-    cut = samples.cut.sum(0)
+    a_cut, b_cut = map(int, samples.cut.sum(0))
     ranks, t = _by_ranks(d, low, high, confidence), _by_t(d, confidence)
-    found, other = (t, ranks) if d.size > BY_RANKS and not cut.any() else (ranks, t)  # as Effect.by_ranks says
-    if samples.grid:
-        half = samples.grid / 2
-        found = Interval(found.value, min(found.low, found.value - half), max(found.high, found.value + half))
+    if a_cut or b_cut:  # then the mean has no limit on that side
+        t = Interval(t.value, -np.inf if b_cut else t.low, np.inf if a_cut else t.high)
+    found, other = (t, ranks) if d.size > BY_RANKS and not a_cut + b_cut else (ranks, t)  # as Effect.by_ranks says
+    if half := samples.grid / 2:
+        found, other = (Interval(v, min(low, v - half), max(high, v + half)) for v, low, high in (found, other))
     if samples.ratio:
         found, other = (Interval(*(float(np.exp(x)) for x in interval)) for interval in (found, other))
-    alone = samples.failed & ~samples.failed.all(1, keepdims=True)
-    a, b = (int(count) for count in alone.sum(0))
-    return Effect(*found, n, confidence, other, (a, b), int(out.sum()), (int(cut[0]), int(cut[1])), samples)
+    alone = samples.failed & ~(samples.failed.all(1, keepdims=True) & (samples.failed.shape[1] == 2))
+    a, b = (*map(int, alone.sum(0)), 0)[:2]
+    return Effect(*found, n, confidence, other, (a, b), int(out.sum()), (a_cut, b_cut), samples)
 
 
 def _by_ranks(d: np.ndarray, low: np.ndarray, high: np.ndarray, confidence: float) -> Interval:
@@ -259,25 +287,34 @@ def _by_ranks(d: np.ndarray, low: np.ndarray, high: np.ndarray, confidence: floa
         return Interval(float(np.median(d)) if n else np.nan, -np.inf, np.inf)
     upper = np.triu_indices(n)
     centre, lows, highs = (np.sort(np.add.outer(of, of)[upper] / 2) for of in (d, low, high))
+    outside = _outside(n, confidence)
+    return Interval(float(np.median(centre)), float(lows[outside - 1]), float(highs[-outside]))
+
+
+@cache
+def _outside(n: int, confidence: float) -> int:
+    """How many of the Walsh averages of n pairs to count from either end to the bound of the interval."""
     chance = np.ones(1)  # of each sum of ranks with a positive sign, if every sign is the toss of a coin
     for rank in range(1, n + 1):
         chance = (np.pad(chance, (0, rank)) + np.pad(chance, (rank, 0))) / 2
-    outside = int(np.searchsorted(np.cumsum(chance), (1 - confidence) / 2, side="right"))
-    if not outside:
-        return Interval(float(np.median(centre)), -np.inf, np.inf)
-    return Interval(float(np.median(centre)), float(lows[outside - 1]), float(highs[-outside]))
+    return int(np.searchsorted(np.cumsum(chance), (1 - confidence) / 2, side="right"))  # of eight at 99 % it is 1
 
 
 def _by_t(d: np.ndarray, confidence: float) -> Interval:
     # Written out, because scipy.stats.ttest_1samp warns where all pairs are alike; a point is the right answer there.
-    from scipy import stats
-
     n = d.size
     if n < LEAST:
         return Interval(float(d.mean()) if n else np.nan, -np.inf, np.inf)
-    centre = d.mean()
-    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * d.std(ddof=1) / np.sqrt(n)
+    centre, reach = d.mean(), _reach(n, confidence) * d.std(ddof=1) / np.sqrt(n)
     return Interval(float(centre), float(centre - reach), float(centre + reach))
+
+
+@cache
+def _reach(n: int, confidence: float) -> float:
+    """How many standard errors Student's interval reaches to either side."""
+    from scipy import special
+
+    return float(special.stdtrit(n - 1, (1 + confidence) / 2))
 
 
 def _failed(a: np.ndarray, learned: float | None) -> np.ndarray:
@@ -286,6 +323,12 @@ def _failed(a: np.ndarray, learned: float | None) -> np.ndarray:
     if not np.isfinite(number(learned)):
         raise ValueError(f"learned is {said(learned)}: give the least value of a run that has learned")
     return ~(np.isfinite(a) & (a >= learned))
+
+
+def _step(grid: float) -> float:
+    if not 0 <= number(grid) < np.inf:
+        raise ValueError(f"grid is {said(grid)}: give the step of a measure that comes in steps, or 0")
+    return number(grid)
 
 
 def _per_seed(**samples: ArrayLike) -> list[np.ndarray]:

@@ -30,7 +30,7 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 from bnlib.claims import DOES_NOT_HOLD, HOLDS, MIME_TYPE, MIXED, OPEN, PARTLY_OPEN, REGIONS, TRANSFERS, TURNS, WEAKER
-from bnlib.forest import Forest
+from bnlib.forest import Axis
 
 CLAIM = dict[str, Any]
 FILES = "ledger.csv", "ledger.json"
@@ -202,7 +202,7 @@ def forest(claims: Sequence[CLAIM]) -> str:
         ]
         if not rows or not measure:  # measures of all kinds have no axis in common: their cards show them
             continue
-        plot = Forest([i for *_, i in rows if i], region=REGIONS[measure], log=measure == "ratio")
+        plot = Axis([x for *_, i in rows if i for x in i], region=REGIONS[measure], log=measure == "ratio")
         lines = "".join(
             f'<tr class="bn-{(part["verdict"] or "other").replace(" ", "-")}"><th scope="row">'
             f'<a href="{claim["page"]}.html#{claim["anchor"]}">{_text(claim["id"])}</a>'

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from bnlib._array import number, said, whole
 from bnlib.effects import LEAST, MOST, TIE, Effect
+from bnlib.forest import Axis
 
 MIME_TYPE = "application/vnd.bnlib.claim+json"
 
@@ -318,7 +319,8 @@ class Claim:
         """The verdict in words, with the conditions where they disagree; what is open is always named."""
         names = {kind: "; ".join(part.condition for part in self._with(kind)) for kind in ((HOLDS,), FAILS, _LEFT)}
         if len(self.parts) == 1:
-            return self.parts[0].verdict
+            verdict = self.parts[0].verdict
+            return f"{DOES_NOT_HOLD}: {verdict}" if verdict in FAILS and verdict != DOES_NOT_HOLD else verdict
         if self.verdict in (HOLDS, DOES_NOT_HOLD, OPEN):
             return self.verdict
         if names[HOLDS,] and not names[FAILS]:
@@ -388,21 +390,19 @@ class Claim:
 
     def _html(self) -> str:
         def row(part: Part) -> str:
-            cells = (html.escape(self._name(part)), plot.row(part), html.escape(self._told(part)))
             kind = "other" if not part.verdict else "transfer" if part.data else "part"
             return (
-                f'<tr class="bn-{kind}"><th scope="row">{cells[0]}</th>'
-                + (f"<td>{cells[1]}</td>" if plot.shown else "")
-                + f"<td>{cells[2]}</td></tr>\n"
+                f'<tr class="bn-{kind}"><th scope="row">{html.escape(self._name(part))}</th><td><div class="bn-effect">'
+                f"{plot.row(part)}<span>{html.escape(self._told(part))}</span></div></td></tr>\n"
             )
 
         plot = Forest(self)
         rows = "".join(map(row, self._all))
         return (
-            f'<section class="bn-claim bn-{self.verdict.replace(" ", "-")}">\n'
+            f'<section class="bn-claim bn-{self.verdict.replace(" ", "-")}" id="claim-{html.escape(self.id)}">\n'
             f'<p class="bn-claim-statement">{html.escape(self.statement)}</p>\n'
             f'<p class="bn-claim-criterion">Criterion: {html.escape(self._with_unit(str(self.criterion)))}</p>\n'
-            f'<table class="bn-claim-table">\n<tbody>\n{rows}{plot.axis()}</tbody>\n</table>\n'
+            f'<table class="bn-claim-table">\n<tbody>\n{rows}{plot.last()}</tbody>\n</table>\n'
             + "".join(f'<p class="bn-claim-note">Note: {html.escape(note)}</p>\n' for note in self.notes)
             + f'<p class="bn-claim-source">Source: {html.escape(self.source)}</p>\n'
             f'<p class="bn-claim-verdict">Verdict: {html.escape(self.headline)}</p>\n</section>'
@@ -548,73 +548,40 @@ def _likelihood(value: float | None) -> float | None:
     return None if value is None else float(f"{max(value, 1e-9):.2g}")
 
 
-_PALE = 'fill="currentColor" fill-opacity="0.15"'
-_LINE = 'fill="none" stroke="currentColor"'
-_DASHED = f'{_LINE} stroke-dasharray="3 2"'
-
-
 class Forest:
-    """The intervals of a claim's parts, one below the other on one axis, as small pictures for the rows of a table.
-
-    Colours are attributes, which the site's styles override, so that JupyterLab draws no black boxes.
-    """
-
-    WIDTH, HEIGHT, EDGE = 200, 20, 8
+    """The intervals of a claim's parts on one axis, as pictures for the rows of its card."""
 
     def __init__(self, claim: Claim) -> None:
         parts = [part for part in claim._all if isinstance(part.effect, Effect) and part.effect.pairs >= LEAST]
-        self.shown = claim.kind == "statistical" and bool(parts)
-        if not self.shown:
-            return
-        self.criterion = claim.criterion
-        marks = [b for b in (*self.criterion.bounds, *(self.criterion.region or ())) if math.isfinite(b)]
-        ends = [rounded(x, claim._precision(p)) for p in parts for x in (p.value, *p.interval) if math.isfinite(x)]
-        effects = [p.effect for p in parts if isinstance(p.effect, Effect)]
-        self.log = all(e.samples is not None and e.samples.ratio for e in effects) and min(marks) > 0
-        # On a logarithmic axis 0, the lower bound of a ratio where a budget ended, is as far as infinity.
-        places = [math.log(x) if self.log else x for x in (*marks, *ends) if x > 0 or not self.log]
-        self.low, self.high = min(places), max(places)
-        self.claim = claim
+        self.claim, self.shown = claim, claim.kind == "statistical" and bool(parts)
+        if self.shown:
+            region = claim.criterion.region
+            asked = [bound for bound in claim.criterion.bounds if math.isfinite(bound)]
+            effects = [part.effect for part in parts if isinstance(part.effect, Effect)]
+            ratios = all(e.samples is not None and e.samples.ratio for e in effects)
+            log = ratios and min(*asked, *(region or asked)) > 0
+            self.axis = Axis([x for part in parts for x in self.interval(part)], asked, region, log=log)
 
-    def at(self, value: float) -> float:
-        """The place of a value, in tenths of a pixel; what lies outside is at the edge."""
-        if not math.isfinite(value) or (self.log and value <= 0):
-            return float(self.WIDTH) if value > 0 else 0.0
-        place = math.log(value) if self.log else value
-        share = (place - self.low) / ((self.high - self.low) or 1)
-        return round(_without_noise(self.EDGE + share * (self.WIDTH - 2 * self.EDGE)), 1)
+    def interval(self, part: Part) -> tuple[float, float, float]:
+        """Estimate and bounds as the card gives them."""
+        precision = self.claim._precision(part)
+        value, low, high = (rounded(x, precision) if math.isfinite(x) else x for x in (part.value, *part.interval))
+        return value, low, high
 
     def row(self, part: Part) -> str:
-        """The picture of one part; its numbers stand beside it, so it has no words of its own."""
+        """The picture of one part."""
         if not self.shown or not isinstance(part.effect, Effect):
             return ""
-        middle, marks = self.HEIGHT / 2, []
-        if self.criterion.region:
-            a, b = map(self.at, self.criterion.region)
-            marks.append(f'<rect x="{a}" width="{round(b - a, 1)}" height="{self.HEIGHT}" class="bn-same" {_PALE}/>')
-        for bound in self.criterion.bounds:
-            if math.isfinite(bound):
-                marks.append(f'<path d="M{self.at(bound)} 0v{self.HEIGHT}" class="bn-asked" {_DASHED}/>')
-        if part.effect.pairs >= LEAST:
-            precision = self.claim._precision(part)
-            value, low, high = (
-                self.at(rounded(x, precision) if math.isfinite(x) else x) for x in (part.value, *part.interval)
-            )
-            marks.append(f'<path d="M{low} {middle:g}H{high}" class="bn-interval" {_LINE}/>')
-            marks.append(f'<circle cx="{value}" cy="{middle:g}" r="3.5" fill="currentColor"/>')
-        return (
-            f'<svg class="bn-forest" viewBox="0 0 {self.WIDTH} {self.HEIGHT}" width="{self.WIDTH}" '
-            f'height="{self.HEIGHT}" aria-hidden="true">{"".join(marks)}</svg>'
-        )
+        return self.axis.row(self.interval(part) if part.effect.pairs >= LEAST else None)
 
-    def axis(self) -> str:
-        """The last row: the ends of the axis."""
+    def last(self) -> str:
+        """The last row of the card: the ends of the axis."""
         if not self.shown:
             return ""
-        low, high = (f"{_without_noise(math.exp(end) if self.log else end):.3g}" for end in (self.low, self.high))
+        low, high = self.axis.ends
         return (
-            f'<tr class="bn-axis"><td></td><td><span>{low}</span><span>{high}</span></td>'
-            f"<td>{html.escape(self.claim.unit)}</td></tr>\n"
+            f'<tr class="bn-axis"><td></td><td><span>{low}</span><span>{high}</span> '
+            f"{html.escape(self.claim.unit)}</td></tr>\n"
         )
 
 

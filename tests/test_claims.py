@@ -146,8 +146,10 @@ def drawn(centre: float, spread: float = 0.008, n: int = 64, seed: int = 0) -> E
 def test_verdict(criterion, low, high, verdict):
     assert criterion.judge(low, high) == verdict
     claim = measured(low, high, criterion, value=min(max(low, 0.0), high))
-    assert claim.parts[0].verdict == claim.headline == shown(claim)["parts"][0]["verdict"] == verdict
-    assert f"Verdict: {verdict}\n" in str(claim) + "\n"
+    assert claim.parts[0].verdict == shown(claim)["parts"][0]["verdict"] == verdict
+    failed = verdict in ("same", "opposite", "smaller than asked")
+    assert claim.headline == (f"does not hold: {verdict}" if failed else verdict)
+    assert f"Verdict: {claim.headline}\n" in str(claim) + "\n"
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.3, 0.3), (0.1, 0.2), (0.05, 0.15)])
@@ -369,7 +371,7 @@ YES, NO, LEFT = (0.15, 0.2), (0.0, 0.05), (0.05, 0.2)
         ({"a": NO, "b": LEFT}, PARTLY_OPEN, "fails for a, open: b", ()),
         ({"a": YES}, HOLDS, "holds", ("a",)),
         ({"a": LEFT}, OPEN, "at the margin", ()),
-        ({"a": NO}, DOES_NOT_HOLD, "same", ()),
+        ({"a": NO}, DOES_NOT_HOLD, "does not hold: same", ()),
     ],
 )
 def test_verdict_of_parts(parts, verdict, headline, conditions):
@@ -621,12 +623,13 @@ def test_html(claim, name):
     assert page.classes[:4] == [f"bn-claim bn-{name}", "bn-claim-statement", "bn-claim-criterion", "bn-claim-table"]
     assert page.classes.count("bn-part") == page.classes.count("bn-forest") == page.classes.count("bn-interval") == 2
     assert "style" not in page.attributes
+    assert "id" in page.attributes
     rows = [text for part in claim.parts for text in (part.condition, claim._told(part))]
     assert page.text == [
         claim.statement,
         "Criterion: > 0.1",
         *rows,
-        *re.findall("<span>(.*?)</span>", Forest(claim).axis()),
+        *re.findall("<span>(.*?)</span>", Forest(claim).last()),
         "Source: ioffe2015batch",
         f"Verdict: {claim.headline}",
     ]
@@ -649,7 +652,8 @@ def test_html_is_escaped():
     text = about(effect=effect, unit=hostile, statement=hostile, source=hostile, notes=(hostile,))
     claim = Claim.measured(**text, transfer={hostile: {hostile: by_hand(2, 3)}})
     page = Reader(bundle(claim)["text/html"])  # as markup, the script would stand in place of the text
-    assert page.text.count(hostile) == 3  # statement, condition, axis
+    assert page.text.count(hostile) == 2  # statement, condition
+    assert any(text.endswith(hostile) for text in page.text[page.text.index("else") :])  # behind the axis
     for start in ("Criterion", "Note", "Source", "Verdict", f"{hostile}, on"):
         assert any(hostile in text for text in page.text if text.startswith(start))
     assert "<script" not in bundle(claim)["text/html"]
@@ -736,39 +740,39 @@ def test_numpy_numbers_pass_into_json(number):
 
 def test_the_intervals_lie_to_scale():
     plot = Forest(with_parts(a=(0.2, 0.4), b=(-0.6, 0.0)))
-    assert [plot.at(x) for x in (-0.6, -0.1, 0.4)] == [8, 100, 192]
-    assert [plot.at(x) for x in (-math.inf, math.inf)] == [0, 200]
+    assert [plot.axis.at(x) for x in (-0.6, -0.1, 0.4)] == [8, 100, 192]
+    assert [plot.axis.at(x) for x in (-math.inf, math.inf)] == [0, 200]
     row = plot.row(with_parts(a=(0.2, 0.4)).parts[0])
     assert '<rect x="100.0" width="36.8" height="20" class="bn-same"' in row
-    assert f'<path d="M{plot.at(0.1)} 0v20" class="bn-asked"' in row
-    assert f'<path d="M{plot.at(0.2)} 10H192.0" class="bn-interval"' in row
-    assert f'<circle cx="{plot.at(0.3)}" cy="10"' in row
-    assert "<span>-0.6</span><span>0.4</span>" in plot.axis()
+    assert f'<path d="M{plot.axis.at(0.1)} 0v20" class="bn-asked"' in row
+    assert f'<path d="M{plot.axis.at(0.2)} 10H192.0" class="bn-interval"' in row
+    assert f'<circle cx="{plot.axis.at(0.3)}" cy="10"' in row
+    assert "<span>-0.6</span><span>0.4</span>" in plot.last()
 
 
 def test_ratios_lie_on_a_logarithmic_axis_also_where_a_budget_ended():
     a, b = np.full((2, 64), 100.0)
     halves = {"half": ratio(a, 4 * b), "twice": ratio(4 * a, b)}
     plot = Forest(Claim.measured(**about(more("ratio"), effect=halves)))
-    assert [plot.at(x) for x in (0.25, 1, 4)] == [8, 100, 192]
-    assert "<span>0.25</span><span>4</span>" in plot.axis()
+    assert [plot.axis.at(x) for x in (0.25, 1, 4)] == [8, 100, 192]
+    assert "<span>0.25</span><span>4</span>" in plot.last()
     late = b.copy()
     late[::2] = np.inf
     claim = Claim.measured(**about(more("ratio"), effect={**halves, "late": ratio(a, late, budget=500)}))
     plot = Forest(claim)
-    assert plot.log
-    assert plot.at(0.0) == 0
+    assert plot.axis.log
+    assert plot.axis.at(0.0) == 0
     assert claim.parts[2].interval[0] == 0
     assert '<path d="M0.0 10H' in plot.row(claim.parts[2])
-    assert not Forest(Claim.measured(**about(Criterion(">", 0), effect=halves))).log
-    assert not Forest(with_parts(a=(0.2, 0.4))).log
+    assert not Forest(Claim.measured(**about(Criterion(">", 0), effect=halves))).axis.log
+    assert not Forest(with_parts(a=(0.2, 0.4))).axis.log
 
 
 def test_an_axis_of_one_point_and_claims_without_intervals():
     plot = Forest(measured(1, 1))
-    assert plot.at(1.0) == 8
+    assert plot.axis.at(1.0) == 8
     exact = Claim.exact(**about(effect=2.0))
-    assert (Forest(exact).axis(), Forest(exact).row(exact.parts[0])) == ("", "")
+    assert (Forest(exact).last(), Forest(exact).row(exact.parts[0])) == ("", "")
     assert "<svg" not in bundle(exact)["text/html"]
 
 

@@ -459,8 +459,9 @@ def taken(
     Returns
     -------
     values : a number for each run: "val" and "test"; with ``until`` "steps_to", and else "remains", as in
-        :func:`ended`, and "growth", the hidden layers' rms bias at the end over that after half of the steps. Repaired
-        "always" also "undone", over the weights and biases of all hidden layers, and "undone 1" to "undone 3" of each
+        :func:`ended`. With the mean cut also "growth", the hidden layers' rms bias at the end over that after half of
+        the steps; repaired "always" also "undone", over the weights and biases of all hidden layers, and "undone 1" to
+        "undone 3" of each
     """
     net = network(way, activation, *SIZES[data])
     how: dict[str, Any] = {"net": net, "batch": batch, "steps": steps, "data": data, "inputs": inputs, "gain": gain}
@@ -477,7 +478,8 @@ def taken(
     if until is not None:
         return values | {"steps_to": [h.steps_to(until) for h in histories]}
     values["remains"] = [h.noted["remains"][0] for h in histories]
-    values["growth"] = [h.noted["bias end"][0] / h.noted["bias half"][0] for h in histories]
+    if "mean" in way.get("cut", ()):  # elsewhere biases in front of a norm are 0 but for rounding
+        values["growth"] = [h.noted["bias end"][0] / h.noted["bias half"][0] for h in histories]
     return values | (undone(histories) if way.get("repair") == "always" else {})
 
 

@@ -335,7 +335,6 @@ EXPERIMENTS: list[Measurement] = [
 CHAPTER = "09_test_time"
 EARLY, LATE = 1198, 599  # the first two thirds of the digits' file, and the rest
 CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {  # of pixels from 0 to 1
-    "none": lambda x, rng: x,
     "faint": lambda x, rng: 0.3 * x,
     "grey paper": lambda x, rng: 0.5 + 0.5 * x,
     "own contrast": lambda x, rng: x * rng.uniform(0.1, 1, (len(x), 1)),

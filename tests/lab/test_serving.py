@@ -227,7 +227,7 @@ def test_in_file_order_the_last_third_is_tested_and_gives_the_new_statistics():
     assert [len(part) for part in (*split[::2], others)] == [1078, 120, 359, 240]
     rng = np.random.default_rng(4)
     early, late = rng.permutation(1198), rng.permutation(599) + 1198
-    train_set = x[early[:1078]] / 16
+    train_set = np.asarray(x)[early[:1078]] / 16
     for rows, images in zip((early[:1078], early[1078:], late[:359], late[359:]), (*split[::2], others), strict=True):
         np.testing.assert_allclose(images, (x[rows] / 16 - train_set.mean(0)) / train_set.var(0).mean() ** 0.5)
     for rows, labels in zip((early[:1078], early[1078:], late[:359]), split[1::2], strict=True):

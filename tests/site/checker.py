@@ -180,7 +180,8 @@ THINNER = f"""() => {{ {KINDS}
     }}
     const gone = new Set();
     for (const part of [...document.querySelectorAll("math *")].reverse()) {{
-        if (![...part.children].every(inner => gone.has(inner))) continue;
+        const letter = part.closest("math").querySelector("mi, mn, mtext");  // it stays, so that no formula is empty
+        if (!letter || part === letter || ![...part.children].every(inner => gone.has(inner))) continue;
         const attributes = part.getAttributeNames().map(name => `${{name}}=${{part.getAttribute(name)}}`);
         if (again(part, [kind(part.closest("math")), part.localName, ...attributes])) gone.add(part);
     }}

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, BrowserContext, Page, Response
+from playwright.sync_api import Browser, Page, Response
 
 from tools.browser import PICTURES, VIEWS, View, fetches, pages
 from tools.pdf import PAPER
@@ -20,8 +20,10 @@ UNFOLD = """() => {
     for (const details of document.querySelectorAll("details")) details.open = true;
     for (const hidden of document.querySelectorAll(".toggle-hidden")) hidden.classList.remove("toggle-hidden");
     const frame = () => new Promise(requestAnimationFrame);
-    const still = () => Promise.all(document.getAnimations().map(animation => animation.finished));
-    return document.fonts.ready.then(frame).then(frame).then(still);
+    const end = () => {  // each frame on the way would cost as much as the last one
+        for (const animation of document.getAnimations()) animation.finish();
+    };
+    return document.fonts.ready.then(frame).then(frame).then(end);
 }"""
 
 UNSIZED_MATHS = """() => [...document.querySelectorAll("article math")].filter(maths => {
@@ -137,34 +139,55 @@ OTHER_THEME = """scheme => {
     return theme === scheme ? [] : [`the reader prefers ${scheme}, but the page is ${theme}`];
 }"""
 
-# A page of code has thousands of words in some dozens of classes, and axe's time goes with the number of elements. A
-# word in an element that has nothing but a class becomes plain text, if another of its class stays, within the same
+# A page of code has thousands of words in some dozens of classes, and a browser's time, like axe's, goes with the
+# number of elements. What has nothing but a class becomes plain text, if another of its class stays, within the same
 # kinds of elements and with the same look: nothing but the place tells them apart. The letters stay where they are.
-THIN = """() => {
+KINDS = """
     const kinds = new Map();
     const kind = element => {
         if (!element) return "";
         if (!kinds.has(element)) {
-            kinds.set(element, `${kind(element.parentElement)} ${element.localName}.${element.className}`);
+            kinds.set(element, `${kind(element.parentElement)} ${element.localName}.${element.getAttribute("class")}`);
         }
         return kinds.get(element);
     };
     const stay = new Set();
-    const repeated = new Set([...document.querySelectorAll("pre > span")].filter(span => {
-        if (span.firstElementChild || span.getAttributeNames().some(name => name !== "class")) return false;
-        const { color, backgroundColor, fontSize, fontWeight, opacity } = getComputedStyle(span);
-        const long = span.textContent.trim().length > 1;
-        const word = [kind(span), color, backgroundColor, fontSize, fontWeight, opacity, long].join();
-        if (stay.has(word)) return true;
-        stay.add(word);
-        return false;
-    }));
-    for (const pre of document.querySelectorAll("pre")) {
+    const again = (element, name) => {  // whether there was one like it
+        const { color, backgroundColor, fontSize, fontWeight, opacity } = getComputedStyle(element);
+        const long = element.textContent.trim().length > 1;
+        const look = [name, color, backgroundColor, fontSize, fontWeight, opacity, long].join();
+        return stay.has(look) || !stay.add(look);
+    };
+    const classed = element => element.getAttributeNames().every(name => name === "class");
+"""
+THIN = f"""() => {{ {KINDS}
+    const repeated = new Set([...document.querySelectorAll("pre > span")].filter(
+        span => !span.firstElementChild && classed(span) && again(span, kind(span))));
+    for (const pre of document.querySelectorAll("pre")) {{
         const parts = [...pre.childNodes].map(part => repeated.has(part) ? part.textContent : part);
         pre.replaceChildren(...parts);  // at once: word by word the styles would be looked through for each
         pre.normalize();
-    }
-}"""
+    }}
+}}"""
+
+# The same for axe alone, with the words of the prose, and with the parts of formulas, of which what is there again
+# goes. Lines break elsewhere then: what is to be said of sizes is said before.
+THINNER = f"""() => {{ {KINDS}
+    const repeated = new Set();
+    for (const word of [...document.querySelectorAll("span, em, strong, code")].reverse()) {{  // the inner ones first
+        const plain = classed(word) && [...word.children].every(part => repeated.has(part));
+        if (plain && again(word, kind(word))) repeated.add(word);
+    }}
+    const gone = new Set();
+    for (const part of [...document.querySelectorAll("math *")].reverse()) {{
+        const letter = part.closest("math").querySelector("mi, mn, mtext");  // it stays, so that no formula is empty
+        if (!letter || part === letter || ![...part.children].every(inner => gone.has(inner))) continue;
+        const attributes = part.getAttributeNames().map(name => `${{name}}=${{part.getAttribute(name)}}`);
+        if (again(part, [kind(part.closest("math")), part.localName, ...attributes])) gone.add(part);
+    }}
+    for (const word of repeated) word.replaceWith(...word.childNodes);
+    for (const part of gone) part.remove();
+}}"""
 
 # Marks one element for each way in which text looks: its colour, size, weight, and what is behind it. Of thousands of
 # words there are some dozens, and contrast, which takes most of axe's time, is a matter of these. Axe passes by what is
@@ -175,10 +198,14 @@ LOOKS = """() => {
         const { backgroundColor, backgroundImage, opacity, filter } = getComputedStyle(element);
         return [backgroundColor, backgroundImage, opacity, filter].join();
     };
+    const NOTHING = "rgba(0, 0, 0, 0),none,1,none";  // lets all through
     const behind = new Map();
     const ground = element => {
         if (!element) return "";
-        if (!behind.has(element)) behind.set(element, `${own(element)} ${ground(element.parentElement)}`);
+        if (!behind.has(element)) {
+            const mine = own(element);
+            behind.set(element, `${mine === NOTHING ? "" : mine} ${ground(element.parentElement)}`.trim());
+        }
         return behind.get(element);
     };
     const seen = new Set();
@@ -196,7 +223,7 @@ LOOKS = """() => {
 
 # Contrast only of what LOOKS has marked, in one run with the other rules: what axe knows of the page then serves all.
 AXE = f"""() => {{
-    if (!window.axe) {{ {AXE_SCRIPT} }}
+    {AXE_SCRIPT}
     axe.configure({{ rules: [{{ id: "color-contrast", selector: "[data-look]" }}] }});
 }}"""
 VIOLATIONS = "options => axe.run(document, options).then(({ violations }) => violations)"
@@ -207,7 +234,8 @@ def _rules(view: View) -> dict[str, Any]:
     if view == VIEWS["dark"]:
         return {"runOnly": ["color-contrast"]}
     phone = view == VIEWS["phone"]
-    return {"rules": {"color-contrast": {"enabled": not phone}, "target-size": {"enabled": phone}}}
+    colours = {rule: {"enabled": not phone} for rule in ("color-contrast", "link-in-text-block")}
+    return {"rules": {**colours, "target-size": {"enabled": phone}}}
 
 
 class Visit(NamedTuple):
@@ -218,27 +246,50 @@ class Visit(NamedTuple):
     responses: list[Response]
 
 
+# Each page is met as at a first visit, though the tab has shown others before.
+FORGET = "localStorage.clear(); sessionStorage.clear();"
+
+
 @contextmanager
-def visit(context: BrowserContext, address: str) -> Iterator[Visit]:
-    """Open ``address`` in a new context, listen to the end to what goes wrong, and close the context."""
-    page = context.new_page()
+def open_tab(browser: Browser, **screen: Any) -> Iterator[Page]:
+    """Open an empty tab in a context of its own, which closes with it.
+
+    One tab for many visits: a new one takes the browser half a second, and reads all scripts anew. What a page stores
+    is forgotten, and nothing comes from the cache.
+    """
+    with browser.new_context(**screen) as context:
+        context.add_init_script(FORGET)
+        page = context.new_page()
+        session = context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        yield page
+
+
+@contextmanager
+def visit(page: Page, address: str) -> Iterator[Visit]:
+    """Open ``address`` in a tab, and listen to the end to what goes wrong."""
     responses: list[Response] = []
-    page.on("response", lambda response: responses.append(response))
-    wrong = _listen(page, urlsplit(address).netloc)
-    page.goto(address)
-    yield Visit(page, wrong, responses)
-    page.wait_for_load_state("networkidle")  # what is fetched late may fail too
-    context.close()
+    with _listen(page, urlsplit(address).netloc, responses) as wrong:
+        page.goto(address)
+        yield Visit(page, wrong, responses)
+        page.wait_for_load_state("networkidle")  # what is fetched late may fail too
 
 
-def _screen(view: View) -> dict[str, Any]:
+def screen(view: View) -> dict[str, Any]:
     """How a context is given a view."""
     return {"viewport": {"width": view.width, "height": 800}, "color_scheme": view.scheme}
 
 
+def _show(page: Page, view: View) -> None:
+    """Give an open page a view."""
+    page.emulate_media(media="screen", color_scheme=view.scheme)
+    page.set_viewport_size(screen(view)["viewport"])
+
+
 def problems(browser: Browser, address: str, view: View = VIEWS["wide"]) -> list[str]:
     """Return one sentence for each thing that is wrong with the page at ``address``, on a first visit."""
-    with visit(browser.new_context(**_screen(view)), address) as (page, wrong, _):
+    with open_tab(browser, **screen(view)) as tab, visit(tab, address) as (page, wrong, _):
         found = look_problems(page, view)
     return wrong + found
 
@@ -253,17 +304,18 @@ class Seen(NamedTuple):
     dark: list[str]
 
 
-def seen(browser: Browser, address: str, limit: int) -> Seen:
+def seen(tab: Page, address: str, limit: int) -> Seen:
     """Return what is wrong with the page at ``address`` in one visit; its weight may be ``limit`` bytes.
 
     First with everything folded, as a reader finds it: by keyboard and on paper. Then unfolded, light and dark.
     """
     wide, dark = VIEWS["wide"], VIEWS["dark"]
-    with visit(browser.new_context(**_screen(wide)), address) as (page, wrong, responses):
+    _show(tab, wide)
+    with visit(tab, address) as (page, wrong, responses):
+        page.evaluate(THIN)
         keyboard = keyboard_problems(page)
         printed = print_problems(page)
-        page.emulate_media(media="screen", color_scheme=wide.scheme)
-        page.set_viewport_size(_screen(wide)["viewport"])
+        _show(page, wide)
         page.evaluate(PICTURES)
         page.wait_for_load_state("networkidle")
         weight = weight_problems(responses, limit)
@@ -275,8 +327,8 @@ def seen(browser: Browser, address: str, limit: int) -> Seen:
 
 def look_problems(page: Page, view: View) -> list[str]:
     """Return what is wrong with an open page, everything unfolded, in the view that it is in."""
-    page.evaluate(UNFOLD)
-    page.evaluate(PICTURES)
+    for prepare in (THIN, UNFOLD, PICTURES):
+        page.evaluate(prepare)
     found = page.evaluate(OTHER_THEME, view.scheme)
     for look in (UNSIZED_MATHS, MISSING_FONT, MATHS_SCRIPT, RAW_TEX, SIDEWAYS, CUT_OFF):
         found += page.evaluate(look)
@@ -288,9 +340,13 @@ def look_problems(page: Page, view: View) -> list[str]:
 
 def axe_violations(page: Page, options: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what axe finds on an open page, from which it takes what is there again and again."""
-    for script in (THIN, LOOKS, AXE):
+    for script in (THINNER, LOOKS):
         page.evaluate(script)
-    return page.evaluate(VIOLATIONS, {"resultTypes": ["violations"], **options})
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
+    # Axe would read all style sheets once more, though no rule asks for them; for sounds and films one does.
+    options = {"resultTypes": ["violations"], "preload": {"assets": ["media"]}, **options}
+    return page.evaluate(VIOLATIONS, options)
 
 
 def keyboard_problems(page: Page) -> list[str]:
@@ -387,8 +443,9 @@ def file_problems(folder: Path, below: str = "/any/path/") -> list[str]:
     return [f"{page}: {problem}" for page in ["index.html", *pages(folder)] for problem in look(page)]
 
 
-def _listen(page: Page, host: str) -> list[str]:
-    """Return a list that fills with what goes wrong while the page loads."""
+@contextmanager
+def _listen(page: Page, host: str, responses: list[Response]) -> Iterator[list[str]]:
+    """Fill a list with what goes wrong, and another one with what is sent."""
     found: list[str] = []
 
     def note(wrong: bool, what: str) -> None:
@@ -398,9 +455,19 @@ def _listen(page: Page, host: str) -> list[str]:
     def foreign(address: str) -> bool:
         return urlsplit(address).scheme in {"http", "https", "ws", "wss"} and urlsplit(address).netloc != host
 
-    page.on("request", lambda event: note(foreign(event.url), f"it asks another host: {event.url}"))
-    page.on("requestfailed", lambda event: note(True, f"a request failed: {event.url} ({event.failure})"))
-    page.on("response", lambda event: note(event.status >= 400, f"status {event.status}: {event.url}"))
-    page.on("console", lambda event: note(event.type == "error", f"console error: {event.text}"))
-    page.on("pageerror", lambda error: note(True, f"script error: {error}"))
-    return found
+    def answered(response: Response) -> None:
+        responses.append(response)
+        note(response.status >= 400, f"status {response.status}: {response.url}")
+
+    listeners: dict[Any, Callable[[Any], None]] = {
+        "request": lambda event: note(foreign(event.url), f"it asks another host: {event.url}"),
+        "requestfailed": lambda event: note(True, f"a request failed: {event.url} ({event.failure})"),
+        "response": answered,
+        "console": lambda event: note(event.type == "error", f"console error: {event.text}"),
+        "pageerror": lambda error: note(True, f"script error: {error}"),
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    yield found
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.site.checker import Seen, file_problems, keyboard_problems, print_problems, problems, seen
+from tests.site.checker import Seen, file_problems, keyboard_problems, open_tab, print_problems, problems, seen
 from tools import browser
 from tools.browser import VIEWS, View
 
@@ -157,6 +157,7 @@ addEventListener("beforeprint", () => {
     document.documentElement.dataset.theme = "light"; document.querySelector("details").open = true });
 addEventListener("afterprint", () => { follow(); document.querySelector("details").open = false });</script>"""
 PALE = "<pre><span class='pale'>x</span> <span class='pale'>xx</span></pre><style>.pale { color: #bbb }</style>"
+FORMULAS = 3 * "<p><math><mi>y</mi></math> and <em>xx</em>, <span class='n'><span>if</span></span></p>"
 WORDS = "<pre>" + "<span class='k'>if</span> <span>x</span>\n" * 9 + "</pre>"
 
 
@@ -167,14 +168,14 @@ def look(tmp_path: Path, site: Path, chromium: Browser) -> Callable[..., Seen]:
     def run(body: str, head: str = THEME, limit: int = 60_000) -> Seen:
         (tmp_path / "page.html").write_text(HTML.format(head=FONT + head, body=body), "utf-8")
         (tmp_path / "font.woff2").write_bytes((site / "_static/fonts/stix-two-math.woff2").read_bytes())
-        with browser.serve(tmp_path) as address:
-            return seen(chromium, f"{address}/page.html", limit)
+        with browser.serve(tmp_path) as address, open_tab(chromium) as page:
+            return seen(page, f"{address}/page.html", limit)
 
     return run
 
 
 def test_good_page_passes_one_visit(look: Callable[..., Seen]) -> None:
-    assert look(WHOLE + WORDS) == NOTHING
+    assert look(f"{WHOLE}<article>{WORDS}{FORMULAS}</article>") == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -187,6 +188,16 @@ def test_good_page_passes_one_visit(look: Callable[..., Seen]) -> None:
         ("<style>[data-theme=dark] details p { color: #333 }</style>", ["dark"], "axe, color-contrast.*folded"),
         (WORDS + "<style>[data-theme=dark] .k:first-child { color: #333 }</style>", ["dark"], "color-contrast.*if"),
         (WORDS.replace("<span>x", "<span style='color: #bbb'>xx", 1), ["wide"], "axe, color-contrast.*xx"),
+        (
+            f"<article>{WORDS}</article><style>@media print {{ .k {{ color: #999 }} }}</style>",
+            ["printed"],
+            "too pale for paper: <span",
+        ),
+        (FORMULAS.replace("<mi>y", "<mi style='color: #bbb'>yy", 1), ["wide"], "axe, color-contrast.*yy"),
+        (FORMULAS.replace("<mi>", "<mi role='img'>", 1), ["wide"], "axe, role-img-alt"),
+        (FORMULAS.replace("<em>", "<em style='color: #bbb'>", 1), ["wide"], "axe, color-contrast.*xx"),
+        (FORMULAS.replace("<em>", "<em role='img'>", 1), ["wide"], "axe, role-img-alt"),
+        (FORMULAS + "<style>[data-theme=dark] em { color: #333 }</style>", ["dark"], "axe, color-contrast.*xx"),
         (WORDS + PALE, ["wide"], "axe, color-contrast.*xx"),
         (WORDS.replace("<span>x", "<span role='img'>x", 1), ["wide"], "axe, role-img-alt"),
         ("<script>night.onchange = null</script>", ["wide"], "the reader prefers light, but the page is dark"),

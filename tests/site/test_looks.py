@@ -3,19 +3,28 @@
 How it looks on a phone is in test_phone.py.
 """
 
-import pytest
-from playwright.sync_api import Browser
+from collections.abc import Iterator
 
-from tests.site.checker import Seen, seen
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.site.checker import Seen, open_tab, seen
 from tests.site.conftest import PAGES
 
 LIMIT = 500  # kB over the wire for a first visit
 
 
+@pytest.fixture(scope="session")
+def tab(chromium: Browser) -> Iterator[Page]:
+    """Where the pages are looked at, one after the other."""
+    with open_tab(chromium) as tab:
+        yield tab
+
+
 @pytest.fixture(scope="module", params=PAGES)
-def page(request: pytest.FixtureRequest, chromium: Browser, address: str) -> Seen:
+def page(request: pytest.FixtureRequest, tab: Page, address: str) -> Seen:
     """What is wrong with a page."""
-    return seen(chromium, f"{address}/{request.param}", LIMIT * 1000)
+    return seen(tab, f"{address}/{request.param}", LIMIT * 1000)
 
 
 @pytest.mark.parametrize("way", Seen._fields)

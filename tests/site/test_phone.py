@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, expect
 
 from _ext.images import LEGIBLE
 from bnlib.plots import SMALLEST, STYLE
-from tests.site.checker import look_problems, visit
+from tests.site.checker import look_problems, open_tab, visit
 from tests.site.conftest import PAGES
 from tools.browser import VIEWS
 
@@ -38,23 +38,17 @@ ASTRAY = """async () => {
 }"""
 
 
-def touched(chromium: Browser) -> BrowserContext:
-    """A screen of a phone's width that is touched."""
-    viewport: ViewportSize = {"width": VIEWS["phone"].width, "height": 700}
-    return chromium.new_context(viewport=viewport, has_touch=True, is_mobile=True)
-
-
 @pytest.fixture(scope="module")
 def phone(chromium: Browser) -> Iterator[Page]:
-    """A page on a phone."""
-    context = touched(chromium)
-    yield context.new_page()
-    context.close()
+    """A screen of a phone's width that is touched."""
+    viewport = {"width": VIEWS["phone"].width, "height": 700}
+    with open_tab(chromium, viewport=viewport, has_touch=True, is_mobile=True) as tab:
+        yield tab
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_page(chromium: Browser, address: str, path: str) -> None:
-    with visit(touched(chromium), f"{address}/{path}") as (phone, wrong, _):
+def test_page(phone: Page, address: str, path: str) -> None:
+    with visit(phone, f"{address}/{path}") as (_, wrong, _):
         home = phone.locator(".bd-header a")
         expect(home).to_have_text(NAME)
         expect(home).to_be_in_viewport(ratio=1)

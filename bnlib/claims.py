@@ -126,7 +126,8 @@ class Criterion:
         if self.operator == "within" and self.region is not None:
             return f"between {self.region[0]:.3g} and {self.region[1]:.3g}"
         sign = "±" if self.operator == "within" else "by more than"
-        return f"{self.operator} {self.value:g}" + (f" {sign} {self.margin:g}" if self.margin else "")
+        value = f"{self.value:g}" if self.region is None else f"{self.value:.3g}"
+        return f"{self.operator} {value}" + (f" {sign} {self.margin:g}" if self.margin else "")
 
 
 def more(measure: str, than: float | None = None) -> Criterion:
@@ -298,7 +299,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """The kind of the verdict: HOLDS, DOES_NOT_HOLD, MIXED, PARTLY_OPEN or OPEN."""
+        """HOLDS, DOES_NOT_HOLD, MIXED, PARTLY_OPEN or OPEN, the kind of the verdict."""
         holds, fails, left = (len(self._with(kind)) for kind in ((HOLDS,), FAILS, (OPEN, AT_THE_MARGIN)))
         if holds and fails:
             return MIXED

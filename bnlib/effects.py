@@ -87,7 +87,7 @@ class Effect:
 
     @property
     def leaning(self) -> int:
-        """1 if the failures speak for a larger effect, -1 for a smaller: who fails is slower, or else less accurate.
+        """Where failures lean, since who fails is slower or less accurate; 1 to a larger effect, -1 to a smaller one.
 
         0 where they speak for neither: without a budget or a threshold, which of them is worse is not known.
         """
@@ -98,7 +98,7 @@ class Effect:
 
     @property
     def mcnemar(self) -> float:
-        """The probability that the failures are so unequal by chance: the exact McNemar test, two-sided.
+        """The probability that the failures are so unequal by chance, by the exact McNemar test, two-sided.
 
         Of a mean, where no second variant fails, that of so many failures if each run failed as often as not.
         """

@@ -37,11 +37,14 @@ FILES = "ledger.csv", "ledger.json"
 SCRIPT = Path(__file__).with_name("ledger.js")
 # In this order everywhere, with the words that a count is given in.
 KINDS = {
-    HOLDS: "hold",
-    DOES_NOT_HOLD: "do not hold",
-    MIXED: "hold for some of what was asked and fail for some",
-    PARTLY_OPEN: "are open in part",
-    OPEN: "are open",
+    HOLDS: ("holds", "hold"),
+    DOES_NOT_HOLD: ("does not hold", "do not hold"),
+    MIXED: (
+        "holds for a part of what was asked and fails for another",
+        "hold for a part of what was asked and fail for another",
+    ),
+    PARTLY_OPEN: ("is open in part", "are open in part"),
+    OPEN: ("is open", "are open"),
 }
 ERROR = 0.025  # on the one side of a bound, as the intervals have it
 MEASURES = {
@@ -87,7 +90,8 @@ def counts(claims: Iterable[CLAIM]) -> dict[str, int]:
 
 def counted(claims: Sequence[CLAIM]) -> str:
     """The counts as a sentence."""
-    told = [f"{number} {words}" for (kind, words) in KINDS.items() if (number := counts(claims)[kind])]
+    found = counts(claims)
+    told = [f"{found[kind]} {words[found[kind] > 1]}" for kind, words in KINDS.items() if found[kind]]
     listed = ", ".join(told[:-1]) + f" and {told[-1]}" if len(told) > 1 else "".join(told)
     return f"Of {len(claims)} claims {listed}."
 
@@ -167,13 +171,13 @@ def table(claims: Sequence[CLAIM], parts: int) -> str:
             f'<tr id="{claim["anchor"]}" data-verdict="{_text(claim["verdict"])}" '
             f'data-chapter="{_text(claim["title"])}" data-source="{_text(claim["source"])}">'
             f'<th scope="row"><a href="{claim["page"]}.html#{claim["anchor"]}">{_text(claim["statement"])}</a>'
-            f'<p class="bn-ledger-source">{_text(claim["title"])} · {_text(claim["source"])}</p></th>'
+            f'<p class="bn-ledger-source">{_text(claim["title"])} · {_text(claim["source"])}</p>'
+            f"<details><summary>Cite</summary><p>{_text(cited(claim))}</p></details></th>"
             f"<td>{_text(claim['criterion']['text'])}<ul>{told}</ul></td>"
-            f'<td class="bn-{claim["verdict"].replace(" ", "-")}">{_text(claim["headline"])}</td>'
-            f"<td>{_text(transfer(claim)) or 'not run'}</td>"
-            f"<td><details><summary>Cite</summary><p>{_text(cited(claim))}</p></details></td></tr>"
+            f'<td><p class="bn-{claim["verdict"].replace(" ", "-")}">{_text(claim["headline"])}</p>'
+            f"<p>On other data: {_text(transfer(claim)) or 'not run'}</p></td></tr>"
         )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Claim", "Measured", "Verdict", "Other data", ""))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Claim", "Measured", "Verdict"))
     return (
         f'<table class="table bn-ledger"><thead><tr>{head}</tr></thead>\n<tbody>\n'
         + "\n".join(rows)

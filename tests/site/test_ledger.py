@@ -79,7 +79,7 @@ def test_every_card_of_the_chapters_that_is_judged_look_by_look_is_there():
 
 def test_counts_and_doubts_are_those_of_the_claims(claims: list[ledger.CLAIM]):
     assert ledger.counts(claims) == {"holds": 1, "does not hold": 2, "mixed": 0, "partly open": 0, "open": 0}
-    assert ledger.counted(claims) == "Of 3 claims 1 hold and 2 do not hold."
+    assert ledger.counted(claims) == "Of 3 claims 1 holds and 2 do not hold."
     parts = ledger.settled(claims)
     assert len(parts) == 5  # two's "b" decides nothing
     assert "Each of the 5 settled parts" in ledger.doubt(claims)

@@ -5,9 +5,11 @@ const status = Object.assign(document.createElement("p"), { role: "status" });
 const text = Object.assign(document.createElement("input"), { type: "search", autocomplete: "off" });
 
 function field(name, control) {
-  const label = document.createElement("label");
-  label.append(`${name} `, control);
-  place.append(label);
+  control.id = `bn-ledger-${name.toLowerCase()}`;
+  const label = Object.assign(document.createElement("label"), { htmlFor: control.id, textContent: name });
+  const both = document.createElement("span");
+  both.append(label, " ", control);
+  place.append(both);
   control.addEventListener("input", show);
   return control;
 }

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import bnlib
 from bnlib.lab import records
-from bnlib.lab.records import Experiment, Settings, Values
+from bnlib.lab.records import Measurement, Settings, Values
 
 if TYPE_CHECKING:
     from distributed import Client, Future, Worker
@@ -65,7 +65,7 @@ class Cluster:
             raise ClusterError("\n".join(wrong[:3]) + more)
         return len(found)
 
-    def run(self, experiment: Experiment, cases: Sequence[tuple[int, Settings]]) -> Iterator[tuple[int, Values]]:
+    def run(self, experiment: Measurement, cases: Sequence[tuple[int, Settings]]) -> Iterator[tuple[int, Values]]:
         """The values of each case with its number, as they come.
 
         A case whose worker died is run again by another, as often as the scheduler's ``allowed-failures`` say.
@@ -228,7 +228,7 @@ class _Call:
         return self.function, self.arguments
 
 
-def _case(wanted: Mapping[str, str], experiment: Experiment, i: int, arguments: Settings) -> tuple[int, Values]:
+def _case(wanted: Mapping[str, str], experiment: Measurement, i: int, arguments: Settings) -> tuple[int, Values]:
     """On a worker: the case, if this worker may run it."""
     from distributed import get_worker
 

@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -38,6 +38,9 @@ UNFINISHED = unfinished(LIBRARY)
 Settings = Mapping[str, Any]
 Labels = Mapping[str, Any]
 Values = dict[str, list[Any]]
+Case = tuple[Labels, Settings]
+Cases = Sequence[Case]
+Runner = Callable[[str, Cases], list[dict[str, Any]]]  # given what the cases are, and the cases
 
 
 class StaleRecordError(RuntimeError):
@@ -63,30 +66,96 @@ class Experiment:
     settings: Settings
     live: Settings
 
+    def measured(self, settings: Settings, run: Runner, standing: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What a record of these settings holds: "values", of each case its labels and its values; all are run."""
+        cases = plain(list(self.cases(**settings)))
+        return {"values": run("", cases)}
+
+
+class Measurement(Protocol):
+    """What has a record: an :class:`Experiment`, or a :class:`bnlib.lab.comparisons.Comparison`."""
+
+    @property
+    def id(self) -> str:
+        """The record's name."""
+        ...
+
+    @property
+    def cases(self) -> Callable[..., Iterable[Case]]:
+        """Of the slice, called with its settings."""
+        ...
+
+    @property
+    def run(self) -> Callable[..., Values]:
+        """What a case is run by."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the record."""
+        ...
+
+    @property
+    def live(self) -> Settings:
+        """What the slice sets differently."""
+        ...
+
+    def measured(self, settings: Settings, run: Runner, standing: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What a record of these settings holds; standing is one with the same settings, whose values may be taken."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """The values of a measurement, by the labels of their case."""
+    """The values of a measurement, by the labels of their case.
+
+    Attributes
+    ----------
+    id : the experiment's
+    values : of each case its labels and its values
+    picks : of each arm of a comparison its labels, and what :class:`bnlib.lab.comparisons.Comparison` says of its pick
+    """
 
     id: str
     values: list[tuple[Labels, Values]]
+    picks: list[tuple[Labels, dict[str, Any]]] = field(default_factory=list)
 
     def get(self, name: str, **labels: Any) -> np.ndarray:
         """The values of that name from the one case with these labels; what was not finite is infinite.
+
+        Cases that differ in nothing but their "seeds" are one, with the values of all of them.
 
         Raises
         ------
         KeyError
             If no case has these labels, or more than one.
         """
-        found = [v for own, v in self.values if all(own.get(k) == _plain(w) for k, w in labels.items())]
-        if len(found) != 1 or name not in found[0]:
+        found = [(own, v) for own, v in self.values if _has(own, labels)]
+        apart = [{k: w for k, w in own.items() if k != "seeds"} for own, _ in found]
+        if not found or any(own != apart[0] for own in apart) or name not in found[0][1]:
             known = [dict(own) for own, _ in self.values[:3]]
             raise KeyError(
                 f"record {self.id!r} has {len(found)} cases with {labels}"
-                + (f", whose values are {sorted(found[0])}, not {name!r}" if found else f"; the first are {known}")
+                + (f", whose values are {sorted(found[0][1])}, not {name!r}" if found else f"; the first are {known}")
             )
-        return np.array(found[0][name], dtype=float)
+        parts = sorted(((own.get("seeds", [0]), v[name]) for own, v in found), key=lambda part: part[0])
+        return np.concatenate([np.array(values, dtype=float) for _, values in parts])
+
+    def picked(self, **labels: Any) -> dict[str, Any]:
+        """What was picked for the one arm with these labels.
+
+        Raises
+        ------
+        KeyError
+            If no arm has these labels, or more than one.
+        """
+        found = [pick for own, pick in self.picks if _has(own, labels)]
+        if len(found) != 1:
+            raise KeyError(
+                f"record {self.id!r} has {len(found)} picks with {labels}; the first are "
+                f"{[dict(own) for own, _ in self.picks[:3]]}"
+            )
+        return found[0]
 
     def best(self, by: str | Callable[[Values], float], **labels: Any) -> dict[str, Any]:
         """The labels of the best case among those with these labels; of equals the first.
@@ -103,14 +172,18 @@ class Record:
         KeyError
             If no case has these labels.
         """
-        cases = [(own, v) for own, v in self.values if all(own.get(k) == _plain(w) for k, w in labels.items())]
+        cases = [(own, v) for own, v in self.values if _has(own, labels)]
         if not cases:
             raise KeyError(f"record {self.id!r} has no case with {labels}; the first is {dict(self.values[0][0])}")
         scores = [float(np.mean(v[by])) if isinstance(by, str) else by(v) for _, v in cases]
         return dict(cases[int(np.argmax(scores))][0])
 
 
-def measured(experiment: Experiment, *, live: bool = False, **settings: Any) -> Record:
+def _has(own: Labels, labels: Labels) -> bool:
+    return all(own.get(k) == plain(w) for k, w in labels.items())
+
+
+def measured(experiment: Measurement, *, live: bool = False, **settings: Any) -> Record:
     """The values of an experiment with these settings, from its record.
 
     The settings must be exactly the record's; then the slice is run and compared with the record's own.
@@ -130,7 +203,7 @@ def measured(experiment: Experiment, *, live: bool = False, **settings: Any) -> 
     """
     settings = _checked(experiment, settings)
     if live:
-        return Record(experiment.id, _read(_run(experiment, settings)))
+        return read(experiment.id, experiment.measured(settings, _runner(experiment)))
     record = load(experiment.id)
     if differences := _differences(record["settings"], settings):
         raise StaleRecordError(
@@ -141,7 +214,13 @@ def measured(experiment: Experiment, *, live: bool = False, **settings: Any) -> 
         raise StaleRecordError(
             f"{fault}: bnlib or a package that it computes with has changed; if that is meant, {_remedy(experiment.id)}"
         )
-    return Record(experiment.id, _read(record["values"]))
+    return read(experiment.id, record)
+
+
+def read(id: str, record: Mapping[str, Any]) -> Record:
+    """A record from what stands in its file."""
+    picks = [(pick["labels"], {k: v for k, v in pick.items() if k != "labels"}) for pick in record.get("picks", [])]
+    return Record(id, _read(record["values"]), picks)
 
 
 def load(id: str) -> dict[str, Any]:
@@ -159,12 +238,12 @@ def load(id: str) -> dict[str, Any]:
         raise StaleRecordError(f"there is no record of {id!r}: {_remedy(id)}") from None
     except ValueError as error:
         raise StaleRecordError(f"{path.name} is not JSON ({error}): {_remedy(id)}") from None
-    if not isinstance(record, dict) or set(record) != {"id", "settings", "slice", "values"}:
+    if not isinstance(record, dict) or set(record) - {"picks"} != {"id", "settings", "slice", "values"}:
         raise StaleRecordError(f"{path.name} is no record: {_remedy(id)}")
     return record
 
 
-def stale(experiment: Experiment, record: Mapping[str, Any]) -> str:
+def stale(experiment: Measurement, record: Mapping[str, Any]) -> str:
     """What the slice, run now, says against a record; empty if they agree."""
     now = _read(_in_turn(experiment, _slice(experiment, record["settings"])))
     then = _read(record["slice"])
@@ -186,22 +265,25 @@ class Engine(Protocol):
         """Its address, for the progress bar."""
         ...
 
-    def run(self, experiment: Experiment, cases: Sequence[tuple[int, Settings]]) -> Iterator[tuple[int, Values]]:
+    def run(self, experiment: Measurement, cases: Sequence[tuple[int, Settings]]) -> Iterator[tuple[int, Values]]:
         """The values of each case, given by its number and its arguments, with that number, as they come."""
         ...
 
 
-def measure(experiment: Experiment, jobs: int | None = None, engine: Engine | None = None) -> Path:
+def measure(
+    experiment: Measurement, jobs: int | None = None, engine: Engine | None = None, *, again: bool = False
+) -> Path:
     """Run an experiment with its settings, and write its record.
 
     Finished cases are kept aside until the record is written: a run that was killed, or stopped by Ctrl-C, goes on
-    where it was, unless bnlib has changed since.
+    where it was, unless bnlib has changed since. So does a comparison whose record stands but lacks seeds.
 
     Parameters
     ----------
     experiment : one of :mod:`bnlib.lab.experiments`
     jobs : processes on this machine; by default one for each core
     engine : runs the cases instead of them; the slice is run here
+    again : run all of it, also what a record that stands has already
 
     Raises
     ------
@@ -210,13 +292,11 @@ def measure(experiment: Experiment, jobs: int | None = None, engine: Engine | No
     """
     for folder in (RESULTS, UNFINISHED):
         _check_writable(folder)
-    settings = _plain(experiment.settings)
-    record = {
-        "id": experiment.id,
-        "settings": settings,
-        "slice": _in_turn(experiment, _slice(experiment, settings)),
-        "values": _run(experiment, settings, jobs, UNFINISHED, engine),
-    }
+    settings = plain(experiment.settings)
+    slice_ = _in_turn(experiment, _slice(experiment, settings))
+    run = _runner(experiment, jobs, UNFINISHED, engine)
+    values = experiment.measured(settings, run, None if again else _standing(experiment, settings))
+    record = {"id": experiment.id, "settings": settings, "slice": slice_, **values}
     path = RESULTS / f"{experiment.id}.json"
     write_atomically(path, _text(record))
     for file in UNFINISHED.glob(f"{experiment.id}.*.json"):
@@ -240,37 +320,49 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _run(
-    experiment: Experiment,
-    settings: Settings,
+def _standing(experiment: Measurement, settings: Settings) -> dict[str, Any] | None:
+    """The experiment's record, if there is one and it stands."""
+    try:
+        record = load(experiment.id)
+    except StaleRecordError:
+        return None
+    return None if record["settings"] != settings or stale(experiment, record) else record
+
+
+def _runner(
+    experiment: Measurement,
     jobs: int | None = None,
     aside: Path | None = None,
     engine: Engine | None = None,
-) -> list[dict[str, Any]]:
-    """All cases, in their order, on several cores or by an engine; with a folder for what is done."""
-    cases = _plain(list(experiment.cases(**settings)))
-    done: dict[int, Values] = {}
-    places = {}
-    if aside is not None:
-        aside.mkdir(parents=True, exist_ok=True)
-        for i, case in enumerate(cases):
-            places[i] = aside / f"{experiment.id}.{_digest([case, _library()])}.json"
-            if places[i].exists():
-                done[i] = json.loads(places[i].read_text(encoding="utf-8"))
-    left = [(i, arguments) for i, (_, arguments) in enumerate(cases) if i not in done]
-    work = engine.run(experiment, left) if engine else _on_cores(experiment, left, jobs)
-    title = f"{experiment.id} on {engine.where}" if engine else experiment.id
-    with progress(total=len(cases), initial=len(done), desc=title, unit="case") as bar:
-        for i, values in work:
-            done[i] = values
-            if aside is not None:
-                write_atomically(places[i], json.dumps(values, allow_nan=False))
-            bar.update()
-    return [{"labels": labels, "values": done[i]} for i, (labels, _) in enumerate(cases)]
+) -> Runner:
+    """What runs cases, on several cores or by an engine; with a folder for what is done."""
+
+    def run(what: str, cases: Cases) -> list[dict[str, Any]]:
+        done: dict[int, Values] = {}
+        places = {}
+        if aside is not None:
+            aside.mkdir(parents=True, exist_ok=True)
+            library = _library()
+            for i, case in enumerate(cases):
+                places[i] = aside / f"{experiment.id}.{_digest([case, library])}.json"
+                if places[i].exists():
+                    done[i] = json.loads(places[i].read_text(encoding="utf-8"))
+        left = [(i, arguments) for i, (_, arguments) in enumerate(cases) if i not in done]
+        work = engine.run(experiment, left) if engine else _on_cores(experiment, left, jobs)
+        title = ", ".join(filter(None, (experiment.id, what))) + (f" on {engine.where}" if engine else "")
+        with progress(total=len(cases), initial=len(done), desc=title, unit="case") as bar:
+            for i, values in work:
+                done[i] = values
+                if aside is not None:
+                    write_atomically(places[i], json.dumps(values, allow_nan=False))
+                bar.update()
+        return [{"labels": labels, "values": done[i]} for i, (labels, _) in enumerate(cases)]
+
+    return run
 
 
 def _on_cores(
-    experiment: Experiment, cases: Sequence[tuple[int, Settings]], jobs: int | None
+    experiment: Measurement, cases: Sequence[tuple[int, Settings]], jobs: int | None
 ) -> Iterator[tuple[int, Values]]:
     from joblib import Parallel, delayed
 
@@ -280,21 +372,21 @@ def _on_cores(
 
 
 @one_thread()  # the cases share the cores
-def _case(experiment: Experiment, i: int, arguments: Settings) -> tuple[int, Values]:
-    return i, _plain(experiment.run(**arguments))
+def _case(experiment: Measurement, i: int, arguments: Settings) -> tuple[int, Values]:
+    return i, plain(experiment.run(**arguments))
 
 
 @one_thread()
-def _in_turn(experiment: Experiment, settings: Settings) -> list[dict[str, Any]]:
-    cases = _plain(list(experiment.cases(**settings)))
-    return [{"labels": labels, "values": _plain(experiment.run(**arguments))} for labels, arguments in cases]
+def _in_turn(experiment: Measurement, settings: Settings) -> list[dict[str, Any]]:
+    cases = plain(list(experiment.cases(**settings)))
+    return [{"labels": labels, "values": plain(experiment.run(**arguments))} for labels, arguments in cases]
 
 
-def _slice(experiment: Experiment, settings: Settings) -> dict[str, Any]:
-    return {**settings, **_plain(experiment.live)}
+def _slice(experiment: Measurement, settings: Settings) -> dict[str, Any]:
+    return {**settings, **plain(experiment.live)}
 
 
-def _checked(experiment: Experiment, settings: Settings) -> dict[str, Any]:
+def _checked(experiment: Measurement, settings: Settings) -> dict[str, Any]:
     if settings.keys() != experiment.settings.keys():
         missing = sorted(experiment.settings.keys() - settings.keys())
         unknown = sorted(settings.keys() - experiment.settings.keys())
@@ -302,7 +394,7 @@ def _checked(experiment: Experiment, settings: Settings) -> dict[str, Any]:
             f"experiment {experiment.id!r} has the settings {sorted(experiment.settings)}: "
             f"missing {missing}, unknown {unknown}"
         )
-    return _plain(settings)
+    return plain(settings)
 
 
 def _differences(theirs: Settings, ours: Settings) -> str:
@@ -313,14 +405,14 @@ def _differences(theirs: Settings, ours: Settings) -> str:
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value as JSON gives it back: lists for tuples and arrays, None for what is not finite."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, range)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float):
         return float(f"{value:.9g}") if math.isfinite(value) else None
     return value
@@ -340,8 +432,9 @@ def _text(record: Mapping[str, Any]) -> str:
         return json.dumps(value, allow_nan=False)
 
     parts = [f"{dump(key)}: {dump(record[key])}" for key in ("id", "settings")]
-    for key in ("slice", "values"):
-        parts.append(f"{dump(key)}: [\n" + ",\n".join(map(dump, record[key])) + "\n]")
+    for key in ("slice", "picks", "values"):
+        if key in record:
+            parts.append(f"{dump(key)}: [\n" + ",\n".join(map(dump, record[key])) + "\n]")
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 

@@ -3,7 +3,7 @@
 import math
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -243,7 +243,7 @@ class Hold(Hook):
 def train(
     runs: Sequence[Run],
     *,
-    every: int = 1,
+    every: int | Collection[int] = 1,
     until: float | None = None,
     keep: Iterable[int] = (),
     dtype: torch.dtype = torch.float32,
@@ -261,7 +261,7 @@ def train(
     Parameters
     ----------
     runs : what to train
-    every : evaluate after each so many updates, and after the last
+    every : evaluate after each so many updates, or after these numbers of updates; and after the last
     until : where given, a program stops once all its replicas have reached this validation accuracy or failed
     keep : the numbers of updates after which parameters and running statistics are kept; 0 is the start
     dtype : torch.float32, or torch.float64 where trajectories are compared
@@ -274,13 +274,14 @@ def train(
     Raises
     ------
     ValueError
-        If ``every`` is below 1, if there is no such data set, if its examples or classes do not fit the network, or if
-        a batch is larger than the training set or smaller than the norm needs.
+        If ``every`` is below 1 or has a number below, if there is no such data set, if its examples or classes do not
+        fit the network, or if a batch is larger than the training set or smaller than the norm needs.
     KeyboardInterrupt
         With ``whole``, on Ctrl-C.
     """
-    if every < 1:
-        raise ValueError(f"every is {every}: evaluate after each 1, 2, ... updates")
+    times = frozenset([every] if isinstance(every, int) else every)
+    if not times or min(times) < 1:
+        raise ValueError(f"every is {every}: evaluate after each 1, 2, ... updates, or after a list of such numbers")
     if not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype is {dtype!r}: give torch.float32 or torch.float64")
     histories: dict[int, History] = {}
@@ -291,7 +292,7 @@ def train(
             program = None
             try:
                 program = Program([runs[i] for i in chunk], kept, dtype, exact, hooks)
-                program.train(every, until, bar)
+                program.train(every if isinstance(every, int) else times, until, bar)
                 histories.update(zip(chunk, program.histories(), strict=True))
             except KeyboardInterrupt:
                 if whole:
@@ -416,14 +417,14 @@ class Program:
         self.examples = x_train, y_train
         self.val, self.test = (x_val[self.who], y_val[self.who]), (x_test[self.who], y_test[self.who])
 
-    def train(self, every: int, until: float | None, bar: tqdm) -> None:
+    def train(self, every: int | Collection[int], until: float | None, bar: tqdm) -> None:
         """All steps, or until all replicas are there."""
         steps, reached = self.runs[0].steps, torch.zeros_like(self.failed, dtype=torch.bool)
         self._keep(0)
         for step in range(1, steps + 1):
             self._step(step)
             self._keep(step)
-            if step % every == 0 or step == steps:
+            if step == steps or (step % every == 0 if isinstance(every, int) else step in every):
                 loss, accuracy = self.evaluate(*self.val)
                 self.evaluated.append((step, loss, accuracy))
                 reached |= accuracy >= (math.inf if until is None else until)

@@ -187,3 +187,20 @@ def test_batch_norm_is_not_asked_to_train_alone():
     cases = [labels for labels, _ in axes.sequences.cases(**axes.sequences.settings)]
     assert {"batch": 1, "arm": "batch"} not in cases
     assert len(cases) == 15
+
+
+def test_in_order_trains_each_run_for_so_many_epochs_on_centred_examples():
+    found = axes.in_order(
+        runs=[{"seed": 0, "lr": 0.1}, {"seed": 3, "lr": 0.5}], data="mnist-1d", arm="rms", batch=500, epochs=2, units=5,
+        dtype="float64",
+    )  # fmt: skip
+    net = rnn((8, 5), 5, norm="rms")
+    runs = [
+        Run(net=net, seed=seed, lr=lr, batch=500, steps=12, data="mnist-1d", inputs="centred")
+        for seed, lr in ((0, 0.1), (3, 0.5))
+    ]
+    histories = train(runs, every=12, dtype=torch.float64)
+    assert found == {
+        "val": [h.val_accuracy[-1] for h in histories],
+        "test": [h.test_accuracy for h in histories],
+    }

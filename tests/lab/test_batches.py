@@ -1,5 +1,7 @@
 """The norms of chapter 10 against closed forms, and what its training is judged by."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from bnlib.lab.experiments.batches import (
     corrections,
     ended,
     ghost_layout,
+    judged,
     norm_of,
 )
 from bnlib.lab.layers import Draw, Flow, Norm, Signal
@@ -277,3 +280,31 @@ def test_no_run_that_diverged_is_among_those_that_were_picked(name, ghosts):
         for how in ("", " exact") if "val exact" in values and not ghosts else ("",):
             best = np.mean(values["val" + how], axis=1).argmax()
             assert min(values["test" + how][best]) > 0, case["labels"]
+
+
+@pytest.mark.parametrize(("arm", "ghost"), [("group", None), ("batch", None), ("batch", 14), ("renorm", None)])
+def test_what_is_judged_is_what_the_experiments_judge(arm, ghost):
+    kept: dict[str, Any] = {"spec": FIELDS["MLP"], "arm": arm, "batch": 98, "ghost": ghost, "dtype": "float64"}
+    expected = ended(lrs=LRS, epochs=2, seeds=2, **kept)
+    runs = [{"seed": seed, "lr": lr} for lr in LRS for seed in range(2)]
+    for statistics, end in (("running", ""), ("exact", " exact" if arm in batches.OF_BATCHES else "")):
+        values = judged(runs=runs, examples=22 * 98 + 5, statistics=statistics, inputs="raw", **kept)
+        for name in ("val", "test"):
+            np.testing.assert_allclose(values[name], np.ravel(expected[name + end]), atol=1e-12)
+
+
+def test_centred_inputs_of_other_data_are_judged():
+    kept: dict[str, Any] = {"spec": {"inputs": [196], "widths": [4]}, "arm": "batch", "batch": 64, "dtype": "float64"}
+    runs, data = [{"seed": 5, "lr": 0.3}], "mnist 14x14"
+    found = [judged(runs=runs, examples=640, data=data, inputs=x, **kept)["test"] for x in ("raw", "centred")]
+    net = mlp((196,), (4,), norm=BatchNorm(), activation="relu")
+    (run,) = (Run(net=net, gain=1.41, batch=64, steps=10, data=data, inputs="centred", **run) for run in runs)
+    (history,) = train([run], every=10, dtype=torch.float64)
+    assert found[1] == [history.test_accuracy] != found[0]
+
+
+def test_what_diverged_is_judged_by_no_number():
+    kept: dict[str, Any] = {"spec": FIELDS["MLP"], "arm": "none", "batch": 98, "dtype": "float64"}
+    values = judged(runs=[{"seed": 0, "lr": 1e300}, {"seed": 0, "lr": 0.1}], examples=980, **kept)
+    for name in ("val", "test"):
+        assert np.isnan(values[name]).tolist() == [True, False]

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from bnlib.lab import records
 from bnlib.lab import train as train_module
+from bnlib.lab.comparisons import Comparison
 from bnlib.lab.experiments import __main__ as command
-from bnlib.lab.experiments import at_rates, half_decades, net_of, picked, trained
+from bnlib.lab.experiments import at_rates, closer_at_first, half_decades, net_of, speed, trained
 from bnlib.lab.layers import Affine, Chain, DyT, Residual
 from bnlib.lab.nets import Net, convnet, described, mlp, transformer
-from bnlib.lab.records import Experiment, Settings
-from bnlib.lab.train import Hook, Run, train
+from bnlib.lab.records import Experiment, Measurement, Settings
+from bnlib.lab.train import Hold, Hook, Run, train
 
 EXPERIMENTS = list(command.EXPERIMENTS.values())
 RESULTS = records.RESULTS
@@ -30,33 +31,62 @@ by_experiment = pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda ex
 
 
 def test_every_experiment_has_a_record_and_every_record_an_experiment():
-    assert sorted(path.name for path in RESULTS.iterdir()) == sorted(f"{e.id}.json" for e in EXPERIMENTS)
+    """But a comparison stands with its criteria before it is run for the first time."""
+    records_of = {path.name.removesuffix(".json") for path in RESULTS.iterdir()}
+    assert records_of <= {e.id for e in EXPERIMENTS}
+    assert {e.id for e in EXPERIMENTS if isinstance(e, Experiment)} <= records_of
 
 
 @pytest.mark.parametrize(
     "experiment", [e for e in EXPERIMENTS if (RESULTS / f"{e.id}.json").exists()], ids=lambda e: e.id
 )
-def test_a_record_has_its_experiments_settings_and_cases_and_its_slice_agrees(experiment: Experiment):
+def test_a_record_has_its_experiments_settings_and_cases_and_its_slice_agrees(experiment: Measurement):
     assert command.state(experiment) == ""
     record = records.load(experiment.id)
     assert record["id"] == experiment.id
-    wanted = [records._plain(labels) for labels, _ in experiment.cases(**experiment.settings)]
-    assert [case["labels"] for case in record["values"]] == wanted
+    wanted = [records.plain(labels) for labels, _ in experiment.cases(**experiment.settings)]
+    if isinstance(experiment, Experiment):
+        assert [case["labels"] for case in record["values"]] == wanted
+    else:
+        assert [pick["labels"] for pick in record["picks"]] == wanted
+        arms = [{k: v for k, v in case["labels"].items() if k != "seeds"} for case in record["values"]]
+        assert [arm for i, arm in enumerate(arms) if arm not in arms[:i]] == wanted
+
+
+@pytest.mark.parametrize("comparison", [e for e in EXPERIMENTS if isinstance(e, Comparison)], ids=lambda e: e.id)
+def test_what_a_question_compares_is_an_arm_each(comparison: Comparison):
+    arms = [labels for labels, _ in comparison.cases(**comparison.settings)]
+    assert comparison.questions
+    for question in comparison.questions:
+        assert 1 <= len(question.parts) <= 3
+        assert {condition for there in question.transfers.values() for condition in there} <= {*question.parts}
+        for pairs in (question.parts, question.others, *question.transfers.values()):
+            for pair in pairs.values():
+                for labels in pair:
+                    fitting = [arm for arm in arms if {**arm, **records.plain(labels)} == arm]
+                    assert len(fitting) == 1, labels
+
+
+def test_no_claim_is_asked_twice():
+    ids = [question.id for e in EXPERIMENTS if isinstance(e, Comparison) for question in e.questions]
+    assert len(set(ids)) == len(ids) > 0
 
 
 @by_experiment
-def test_the_cases_of_an_experiment_differ_and_are_json(experiment: Experiment):
+def test_the_cases_of_an_experiment_differ_and_are_json(experiment: Measurement):
     for settings in (experiment.settings, {**experiment.settings, **experiment.live}):
-        cases = records._plain(list(experiment.cases(**settings)))
+        cases = records.plain(list(experiment.cases(**settings)))
         assert cases
         labels = [json.dumps(labels, sort_keys=True, allow_nan=False) for labels, _ in cases]
         arguments = [json.dumps(how, sort_keys=True, allow_nan=False) for _, how in cases]
-        assert len(set(labels)) == len(set(arguments)) == len(cases)
+        assert len(set(labels)) == len(cases)
+        if isinstance(experiment, Experiment):  # two arms may have the same middle of their grids
+            assert len(set(arguments)) == len(cases)
         assert all({*own} == {*cases[0][0]} for own, _ in cases)
 
 
 @by_experiment
-def test_the_slice_is_small_and_exact(experiment: Experiment):
+def test_the_slice_is_small_and_exact(experiment: Measurement):
     slice_ = {**experiment.settings, **experiment.live}
     assert slice_.keys() == experiment.settings.keys()
     assert slice_.get("dtype", "float64") == "float64"  # where there is no such setting, all is float64
@@ -248,40 +278,66 @@ def test_workers_leave_the_bar_to_their_parent(monkeypatch: pytest.MonkeyPatch):
     assert train_module.progress(total=1) == {"total": 1, "delay": 1, "leave": False, "disable": True}
 
 
-# Picking on seeds of their own
+# What chapter 8's comparisons run
 
 
-NARROW: dict[str, Any] = {"spec": {"widths": [8]}, "steps": 25, "dtype": "float64"}
+def test_evaluations_are_closer_at_first():
+    times = closer_at_first(500)
+    assert times[:20] == list(range(1, 21))
+    assert times[-1] == 500
+    steps = np.diff(times)
+    assert (steps >= 1).all()
+    assert (steps[20:] <= 0.05 * np.array(times[20:-1])).all()
+    assert closer_at_first(3) == [1, 2, 3]
 
 
-def test_a_pick_is_the_best_of_the_selection_seeds_and_is_run_on_the_others():
-    grid: dict[str, Any] = {"lrs": [0.01, 1.0, 100.0], "gains": [0.3, 1.0, 3.0]}
-    found = picked(**grid, seeds=[0, 1], selection=[1000, 1001, 1002], **NARROW)
-    rows = [
-        [np.mean(trained(runs=[{"seed": s, "lr": lr, "gain": g} for s in range(1000, 1003)], **NARROW)["val"])
-         for lr in grid["lrs"]]
-        for g in grid["gains"]
-    ]  # fmt: skip
-    means = np.array(rows, dtype=float)
-    np.testing.assert_allclose(found["grid"], means)
-    i, j = np.unravel_index(np.argmax(means), (3, 3))
-    assert (found["gain"], found["lr"]) == ([grid["gains"][i]], [grid["lrs"][j]])
-    assert found["edge"] == [int(i != 1 or j != 1)]
-    own = trained(runs=[{"seed": s, "lr": found["lr"][0], "gain": found["gain"][0]} for s in (0, 1)], **NARROW)
-    assert found["test"] == own["test"]
+NARROW: dict[str, Any] = {"steps": 30, "target": 0.4, "dtype": "float64", "inputs": "centred"}
 
 
-def test_a_pick_by_steps_counts_who_does_not_arrive_as_all_steps():
-    how: dict[str, Any] = {**NARROW, "until": 0.3, "every": 1}
-    found = picked(lrs=[1e-9, 1.0, 1e-8], seeds=[0], selection=[1000, 1001], by="steps_to", **how)
-    assert found["lr"] == [1.0]
-    assert found["grid"][0][0] == pytest.approx(25)
-    assert found["grid"][0][1] < 25
-    assert found["edge"] == [0]  # a single gain has no edge
+@pytest.mark.parametrize(("over", "held"), [("lr", "gain"), ("gain", "lr")])
+def test_widths_count_half_a_decade_for_each_value_that_trains(over: str, held: str):
+    values, runs = [0.001, 1.0, 3.16], [{"seed": 3, held: 1.0}, {"seed": 4, held: 0.5}, {"seed": 5, held: 1e-3}]
+    how = {"spec": {"widths": [20]}, **NARROW}
+    found = speed.widths(runs=runs, over=over, values=values, **how)
+    del how["target"]
+    alone = [
+        [trained(runs=[{**run, over: value}], **how)["val"][0] >= 0.4 for value in values]  # pyright: ignore[reportArgumentType]
+        for run in runs
+    ]
+    assert found["decades"] == [0.5 * sum(reached) for reached in alone]
+    assert len(set(found["decades"])) > 1
 
 
-def test_a_seed_is_not_picked_on_and_reported():
-    with pytest.raises(ValueError, match=r"the seeds \[1001\] pick and are reported: choose others"):
-        picked(lrs=[1.0], seeds=[0, 1001], **NARROW)
-    with pytest.raises(ValueError, match="by is 'test': choose 'val' or 'steps_to'"):
-        picked(lrs=[1.0], seeds=[0], by="test", **NARROW)
+def test_widths_may_hold_the_weights(monkeypatch: pytest.MonkeyPatch):
+    asked: list[object] = []
+
+    def watched(runs: list[Run], **how: Any) -> list[SimpleNamespace]:
+        asked.append(how["hooks"])
+        return [SimpleNamespace(val_accuracy=[0.5]) for _ in runs]
+
+    monkeypatch.setattr(speed, "train", watched)
+    how: dict[str, Any] = {"spec": {"norm": "batch"}, "over": "lr", "values": [1.0], **NARROW}
+    for hold in (False, True):
+        speed.widths(runs=[{"seed": 0, "gain": 1.0}], hold=hold, **how)
+    assert asked == [[], [Hold]]
+
+
+def test_each_random_setting_has_a_seed_of_its_own_and_is_the_same_for_all_norms(monkeypatch: pytest.MonkeyPatch):
+    asked: list[list[Run]] = []
+
+    def watched(runs: list[Run], **how: object) -> list[SimpleNamespace]:
+        asked.append(runs)
+        return [SimpleNamespace(val_accuracy=[0.5 + 0.1 * (run.batch == 20)]) for run in runs]
+
+    monkeypatch.setattr(speed, "train", watched)
+    how: dict[str, Any] = {"depths": [1, 3], "batches": [20, 60], "lr": [0.01, 1.0], "gain": [2.0, 4.0], "steps": 5}
+    for norm in speed.NORMS:
+        runs = [{"seed": 0}, {"seed": 7}]
+        found = speed.searched(spec={"norm": norm}, runs=runs, target=0.55, dtype="float32", data="digits", **how)
+        assert found == {"share": [0.5, 0.5]}
+    without, with_ = asked
+    assert [run.seed for run in without] == [0, 1, 2, 3, 28, 29, 30, 31]
+    assert [(len(run.net.affine) - 1, run.batch) for run in without[:4]] == [(1, 20), (1, 60), (3, 20), (3, 60)]
+    assert all(0.01 <= run.lr <= 1 and 2 <= run.gain <= 4 for run in without)
+    assert len({run.lr for run in without} | {run.gain for run in without}) == 16
+    assert [replace(run, net=mlp()) for run in with_] == [replace(run, net=mlp()) for run in without]

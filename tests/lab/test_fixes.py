@@ -1,5 +1,8 @@
 """The ways of chapter 5 against closed forms, bnlib's own gradient, and bnlib's training."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -198,3 +201,90 @@ def by_hand(p: dict[str, torch.Tensor], h: torch.Tensor) -> torch.Tensor:
 def test_a_network_that_breaks_counts_as_wrong():
     values = fixes.ended(way={"penalty": 1e6}, lr=10.0, steps=5, **HOW)
     assert values["test"] == values["val"] == [0.0, 0.0]
+
+
+# What the comparisons run
+
+RAW: dict[str, Any] = {"activation": "tanh", "gain": 1.5, "batch": 60, "data": "digits", "inputs": "raw"}
+TAKEN: dict[str, Any] = {**RAW, "dtype": "float64"}
+RUNS = [{"seed": seed, "lr": 0.3} for seed in range(2)]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"learn": ["weight", "bias"]},
+        {"repair": "always"},
+        {"normalize": "averages", "momentum": 0.1},
+        {"normalize": "batch", "cut": ["mean"]},
+    ],
+    ids=str,
+)
+def test_what_is_taken_is_what_the_experiments_take(way):
+    found, ended = fixes.taken(way=way, runs=RUNS, steps=4, **TAKEN), fixes.ended(way=way, lr=0.3, steps=4, **HOW)
+    for name in ("val", "test", "remains"):
+        np.testing.assert_allclose(found[name], ended[name], rtol=1e-9, atol=1e-12)
+    assert ("growth" in found) == ("cut" in way)
+    if "cut" in way:
+        np.testing.assert_allclose(found["growth"], np.divide(ended["bias end"], ended["bias half"]), rtol=1e-9)
+    if "repair" in way:
+        layers = np.stack([found[f"undone {i}"] for i in (1, 2, 3)], 1)
+        np.testing.assert_allclose(layers, ended["undone"], rtol=1e-9)
+
+
+def test_steps_are_counted_until_all_are_there():
+    way = {"learn": ["weight", "bias"]}
+    ended = fixes.ended(way=way, lr=0.3, steps=30, **HOW)["steps_to"]
+    found = fixes.taken(way=way, runs=RUNS, steps=30, every=list(range(1, 31)), until=HOW["target"], **TAKEN)
+    assert found["steps_to"] == ended
+    assert max(ended) < 30
+
+
+def test_other_data_and_centred_inputs_are_taken():
+    runs = [{"seed": 3, "lr": 0.1, "gain": 2.0}]
+    how = {**TAKEN, "data": "mnist 14x14", "inputs": "centred"}
+    found = fixes.taken(way={"learn": ["weight", "bias"]}, runs=runs, steps=1, **how)
+    net = mlp((196,), (100,) * 3, activation="tanh")
+    own = [Run(net=net, seed=3, lr=0.1, gain=2.0, steps=1, data=how["data"], inputs="centred")]
+    (history,) = train(own, dtype=torch.float64)
+    assert found["test"] == [history.test_accuracy]
+
+
+def test_the_share_of_all_layers_is_that_of_one_vector():
+    #                     step times correction, step times step, correction times correction, of two layers
+    first, second = (
+        [[[-9.0, -1.0], [10.0, 1.0], [9.0, 1.0]], [[-3.0, 0.0], [2.0, 3.0], [5.0, 1.0]]],
+        np.zeros((2, 3, 2)),
+    )
+    histories: Any = [SimpleNamespace(noted={"against": np.array(first)})]
+    assert fixes.undone(histories) == {"undone": [13 / 16], "undone 1": [1.0], "undone 2": [0.25]}
+    second[:, 1] = 1.0
+    histories.append(SimpleNamespace(noted={"against": second}))
+    assert fixes.undone(histories)["undone"] == [13 / 16, 0.0]
+
+
+def test_a_penalty_is_the_runs_and_is_scored_by_what_is_aimed_at():
+    runs = [{**run, "penalty": 0.1} for run in RUNS]
+    ended = fixes.ended(way={"penalty": 0.1}, lr=0.3, steps=8, **HOW)
+    for aim, least in (("accuracy", 0.0), ("small rest", max(ended["val"]))):
+        found = fixes.pulled(aim=aim, least=least, runs=runs, steps=8, **TAKEN)
+        np.testing.assert_allclose(found["remains"], ended["remains"], rtol=1e-9)
+        rest = [1 / (1 + r) if v >= least else 0.0 for v, r in zip(ended["val"], ended["remains"], strict=True)]
+        np.testing.assert_allclose(found["scored"], ended["val"] if aim == "accuracy" else rest, rtol=1e-9)
+    assert min(rest) == 0.0 < max(rest)
+
+
+def test_beside_the_best_rate_the_pick_is_that_of_the_whole_gradient():
+    cut, how = {"normalize": "batch", "cut": ["mean"]}, {"steps": 8, **TAKEN, "activation": "relu"}
+    whole = fixes.taken(way=fixes.WHOLE, runs=RUNS, **how)
+    moved = fixes.taken(way=cut, runs=[{**run, "lr": 3.0} for run in RUNS], **how)
+    found = fixes.beside(way=cut, off=1.0, runs=RUNS, **how)
+    assert found["val"] == whole["val"] != moved["val"]
+    assert found["test"] == moved["test"] != whole["test"]
+    assert fixes.beside(way=fixes.WHOLE, off=0.0, runs=RUNS, **how) == whole
+
+
+def test_both_cut_stands_once_and_not_as_a_momentum_of_one():
+    ways = [how["way"] for _, how in fixes.gradients.cases(**fixes.gradients.settings)]
+    assert {"normalize": "batch", "cut": ["mean", "variance"]} in ways
+    assert all(0 < way.get("momentum", 0.5) < 1 for way in ways)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import batch_norm, linear
 
 from bnlib.data import load
-from bnlib.lab.experiments.signals import _seen, distances, drifted, ended
+from bnlib.lab.experiments.signals import _seen, distances, drifted, drifting, ended
 from bnlib.lab.layers import Params, State
 from bnlib.lab.nets import Net, mlp
 from bnlib.lab.train import History, Run, train
@@ -161,3 +161,22 @@ def test_saturated_is_the_share_of_inputs_beyond_4_at_the_end(norm: str):
             shares.append(beyond / (width * 1078))
         assert share == pytest.approx((shares[0] + shares[1]) / 2)  # a layer counts as much as another, however wide
         assert share > 0.05
+
+
+# Comparisons
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_drifting_is_drifted_for_each_run_of_what_the_activation_is_given(norm: str):
+    spec = {"widths": [7, 5], "activation": "tanh", "norm": norm}
+    how = {"steps": 6, "each": 3, "data": "digits", "dtype": "float64"}
+    found = drifting(
+        spec=spec, runs=[{"seed": 1, "lr": 0.3, "gain": 1.5}, {"seed": 0, "lr": 0.3, "gain": 0.7}], inputs="raw", **how
+    )
+    pre, normed = ("pre", "xhat") if norm == "batch" else ("z", "z")
+    for i, (seed, gain) in enumerate(((1, 1.5), (0, 0.7))):
+        old = drifted(spec={**spec, "gain": gain}, seeds=2, lr=0.3, **how)
+        for kind in ("raw", "scaled"):
+            assert found[f"{kind} pre"][i] == pytest.approx(old[f"{kind} {pre}"][seed], rel=1e-9)
+            assert found[f"{kind} norm"][i] == pytest.approx(old[f"{kind} {normed}"][seed], rel=1e-9)
+        assert (found["val"][i], found["test"][i]) == (old["val"][seed], old["test"][seed])

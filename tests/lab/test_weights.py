@@ -8,7 +8,7 @@ import torch
 
 from bnlib.data import load
 from bnlib.lab import nets
-from bnlib.lab.experiments import net_of, weights
+from bnlib.lab.experiments import net_of, trained, weights
 from bnlib.lab.experiments.weights import ended
 from bnlib.lab.train import DataInit, Run, train
 
@@ -76,3 +76,31 @@ def test_what_is_watched_stands_in_front_of_a_norm():
     values = ended(spec=SMALL | dict(weights._FIELDS["batch"]), watched=True, **HOW)
     z = images("raw") @ first(SMALL)["0.affine.weight"].mT
     np.testing.assert_allclose(np.array(values["std start"])[0, :, 0], z.std(1, correction=0).mean(1))
+
+
+# Comparisons
+
+
+def test_started_trains_each_run_at_its_own_gain_as_drawn_or_from_data():
+    how: dict[str, Any] = {"spec": {"widths": [8], "activation": "relu"}, "steps": 20, "dtype": "float64"}
+    runs = [{"seed": 0, "lr": 0.1, "gain": 0.1}, {"seed": 1, "lr": 0.3, "gain": 2.0}]
+    found = weights.started(runs=runs, **how)
+    for i, run in enumerate(runs):
+        alone = trained(runs=[run], inputs="centred", **how)
+        assert (found["val"][i], found["test"][i]) == (alone["val"][0], alone["test"][0])
+    # Started from data, what was drawn counts by its direction alone.
+    gains = weights.started(runs=[{**runs[1], "gain": gain} for gain in (0.1, 2.0)], init=True, **how)
+    assert gains["val"][0] == gains["val"][1]
+    assert found["val"][1] != gains["val"][1]
+    of_spec = weights.started(runs=[{"seed": 1, "lr": 0.3}], **{**how, "spec": {**how["spec"], "gain": 2.0}})
+    assert of_spec["val"] == [found["val"][1]]
+
+
+def test_started_watches_the_first_and_the_last_layer():
+    spec = {"widths": [8, 6, 7], "activation": "relu", "gain": 1.41}
+    how: dict[str, Any] = {"spec": spec, "steps": 3, "dtype": "float64"}
+    found = weights.started(runs=[{"seed": 2, "lr": 0.1}, {"seed": 3, "lr": 0.1}], watched=True, **how)
+    old = weights.ended(lrs=[0.1], seeds=4, inputs="centred", watched=True, **how)
+    stds = np.array(old["std end"])[0]  # (seeds, layers)
+    np.testing.assert_allclose(found["first"], stds[2:, 0])
+    np.testing.assert_allclose(found["last"], stds[2:, -1])

@@ -3,6 +3,7 @@
 Where an experiment judges a claim, its docstring holds the criterion, written before the experiment was first run.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -18,13 +19,20 @@ from bnlib.lab.records import Labels, Settings, Values
 from bnlib.lab.train import Hold, Hook, Program, Run, train
 
 Cases = Iterator[tuple[Labels, Settings]]  # of each case its labels, and what its run is called with
-SELECTION = range(1000, 1008)  # seeds that pick rates and gains, and are not reported
 
 
 def half_decades(low: float, high: float) -> list[float]:
     """From low to high in steps of half a decade, to three digits: half_decades(0.1, 10) is 0.1, 0.316, 1, 3.16, 10."""
     first, last = (round(2 * np.log10(bound)) for bound in (low, high))
     return [float(f"{10 ** (k / 2):.3g}") for k in range(first, last + 1)]
+
+
+def closer_at_first(steps: int, share: float = 0.05) -> list[int]:
+    """Numbers of updates up to ``steps``, each at most that share larger than the one before, or larger by 1."""
+    found = [1]
+    while found[-1] < steps:
+        found.append(min(steps, max(found[-1] + 1, math.floor(found[-1] * (1 + share)))))
+    return found
 
 
 def moments(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,7 +75,7 @@ def trained(
     runs: list[Settings],
     steps: int,
     hold: bool = False,
-    every: int | None = None,
+    every: int | list[int] | None = None,
     until: float | None = None,
     dtype: str = "float32",
     **how: Any,
@@ -79,7 +87,7 @@ def trained(
     spec : what all replicas share, as :func:`net_of` takes it
     runs : of each replica its seed and lr, and its gain where that is not the spec's
     hold : whether :class:`bnlib.lab.train.Hold` keeps the weights' lengths
-    every : evaluate after each so many updates; None is at the end alone
+    every : evaluate after each so many updates, or after these numbers of them; None is at the end alone
     until : the validation accuracy that is to be reached, after which the training of all replicas stops
     dtype : "float32" or "float64"
     steps, how : what else :class:`bnlib.lab.train.Run` takes, such as data, inputs or decay
@@ -109,60 +117,6 @@ def trained(
     if until is not None:
         values["steps_to"] = [h.steps_to(until) for h in histories]
     return values
-
-
-def picked(
-    *,
-    lrs: list[float],
-    seeds: list[int],
-    gains: Sequence[float] = (1.0,),
-    selection: Sequence[int] = SELECTION,
-    by: str = "val",
-    **how: Any,
-) -> Values:
-    """Pick rate and gain on the selection seeds, and run that pick alone on the seeds that are reported.
-
-    The ``run`` of a whole arm: as nothing is reported of the seeds that it was picked on, many of those that are
-    reported cost less than a whole grid of a few.
-
-    Parameters
-    ----------
-    lrs, gains : the grid, in rising order
-    seeds, selection : those that are reported, and those that pick
-    by : "val", the largest mean validation accuracy, or "steps_to", the smallest geometric mean of steps, where a run
-        that does not get there counts as all steps
-    how : what else :func:`trained` takes
-
-    Returns
-    -------
-    values : those of :func:`trained` for the pick, with a number for each of the seeds; "lr" and "gain", the pick;
-        "edge", 1 if it lies at the edge of the grid of either, else 0; "grid", the mean (of steps the geometric) on the
-        selection seeds, for each gain a list over the rates
-
-    Raises
-    ------
-    ValueError
-        If a seed is to pick and to be reported, or nothing can be picked by that name.
-    """
-    if both := sorted({*seeds} & {*selection}):
-        raise ValueError(f"the seeds {both} pick and are reported: choose others, such as those below {SELECTION[0]}")
-    if by not in ("val", "steps_to"):
-        raise ValueError(f"by is {by!r}: choose 'val' or 'steps_to'")
-
-    def runs(choices: Iterable[tuple[float, float]], who: Sequence[int]) -> list[Settings]:
-        return [{"seed": seed, "lr": lr, "gain": gain} for gain, lr in choices for seed in who]
-
-    found = trained(runs=runs(product(gains, lrs), selection), **how)[by]
-    grid = np.reshape(np.array(found, dtype=float), (len(gains), len(lrs), len(selection)))
-    if by == "steps_to":
-        grid = np.log(np.minimum(grid, how["steps"]))
-    means = grid.mean(-1)
-    best = np.argmax(means) if by == "val" else np.argmin(means)
-    i, j = (int(n) for n in np.unravel_index(best, means.shape))
-    edge = any(len(of) > 1 and at in (0, len(of) - 1) for of, at in ((gains, i), (lrs, j)))
-    values = trained(runs=runs([(gains[i], lrs[j])], seeds), **how)
-    told = means if by == "val" else np.exp(means)
-    return values | {"lr": [lrs[j]], "gain": [gains[i]], "edge": [int(edge)], "grid": told.tolist()}
 
 
 def at_rates(

@@ -6,21 +6,25 @@ from contextlib import nullcontext
 
 from bnlib.lab import records
 from bnlib.lab.cluster import ClusterError, connected
-from bnlib.lab.experiments import axes, batches, fixes, selu, serving, signals, training, weights
-from bnlib.lab.records import Experiment, StaleRecordError
+from bnlib.lab.comparisons import Comparison
+from bnlib.lab.experiments import axes, batches, design, fixes, selu, serving, signals, speed, training, weights
+from bnlib.lab.records import Measurement, StaleRecordError
 
-EXPERIMENTS: dict[str, Experiment] = {
-    e.id: e for module in (signals, batches, fixes, training, serving, axes, weights, selu) for e in module.EXPERIMENTS
+EXPERIMENTS: dict[str, Measurement] = {
+    e.id: e
+    for module in (signals, batches, fixes, training, speed, design, serving, axes, weights, selu)
+    for e in module.EXPERIMENTS
 }
 
 
-def state(experiment: Experiment) -> str:
+def state(experiment: Measurement) -> str:
     """What is the matter with an experiment's record; empty if it can be used."""
     try:
-        records.measured(experiment, **experiment.settings)
+        record = records.measured(experiment, **experiment.settings)
     except StaleRecordError as fault:
         return str(fault)
-    return ""
+    lacking = experiment.lacking(record, experiment.settings["seeds"]) if isinstance(experiment, Comparison) else []
+    return f"{', '.join(lacking)} could be settled by more seeds: `make measure` goes on" if lacking else ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m bnlib.lab.experiments", description="Run experiments and write their records."
     )
     parser.add_argument("id", nargs="*", help=f"one of {', '.join(EXPERIMENTS)}; by default those that need it")
-    parser.add_argument("--all", action="store_true", help="all of them")
+    parser.add_argument("--all", action="store_true", help="all of them, from the start")
     parser.add_argument("--list", action="store_true", help="say how each record stands, and run nothing else")
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster that runs the cases, or 'local': one on this machine"
@@ -45,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         with connected(given.scheduler) if given.scheduler else nullcontext() as engine:
             chosen = given.id or [id for id, e in EXPERIMENTS.items() if given.all or state(e)]
             for id in chosen:
-                print(f"{id} -> {records.measure(EXPERIMENTS[id], engine=engine).name}", flush=True)
+                print(f"{id} -> {records.measure(EXPERIMENTS[id], engine=engine, again=given.all).name}", flush=True)
     except KeyboardInterrupt:
         print("stopped; the cases that are done are kept for the next time", file=sys.stderr)
         return 130

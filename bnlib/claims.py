@@ -370,7 +370,7 @@ class Claim:
     def _rows(self) -> list[tuple[str, str]]:
         return [
             ("Criterion", self._with_unit(str(self.criterion))),
-            *((self._name(part) or "Effect", self._told(part)) for part in self._all),
+            *((self._name(part), self._told(part)) for part in self._all),
             *(("Note", note) for note in self.notes),
             ("Source", self.source),
         ]
@@ -380,7 +380,8 @@ class Claim:
         return self.parts + self.transfers + self.others
 
     def _name(self, part: Part) -> str:
-        return ", ".join(filter(None, (part.condition, part.data and f"on {part.data}")))
+        """What the part's row is called, of a claim without conditions by what it holds."""
+        return ", ".join(filter(None, (part.condition or "Effect", part.data and f"on {part.data}")))
 
     def _told(self, part: Part) -> str:
         """Effect, interval, number of seeds and verdict of a part, in words."""

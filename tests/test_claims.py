@@ -635,6 +635,12 @@ def test_html(claim, name):
     ]
 
 
+def test_a_row_without_a_condition_has_a_name_too():
+    moved = {"MNIST": {"": by_hand(*YES)}}
+    page = Reader(bundle(Claim.measured(**about(MORE, effect=by_hand(*YES), transfer=moved)))["text/html"])
+    assert [text for text in page.text if text.startswith("Effect")] == ["Effect", "Effect, on MNIST"]
+
+
 def test_rows_that_do_not_decide_have_classes_of_their_own():
     effects = {"a": by_hand(*YES), "b": by_hand(*NO)}
     claim = Claim.measured(**about(MORE, effect=effects, primary=["a"], transfer={"MNIST": {"a": by_hand(*NO)}}))

@@ -245,8 +245,13 @@ def load(id: str) -> dict[str, Any]:
 
 def stale(experiment: Measurement, record: Mapping[str, Any]) -> str:
     """What the slice, run now, says against a record; empty if they agree."""
-    now = _read(_in_turn(experiment, _slice(experiment, record["settings"])))
-    then = _read(record["slice"])
+    now = _in_turn(experiment, _slice(experiment, record["settings"]))
+    return _disagreement(experiment, now, record["slice"])
+
+
+def _disagreement(experiment: Measurement, slice_: list[dict[str, Any]], records: list[dict[str, Any]]) -> str:
+    """What a slice says against a record's; empty if they agree."""
+    now, then = _read(slice_), _read(records)
     if [labels for labels, _ in now] != [labels for labels, _ in then]:
         return f"the slice of {experiment.id!r} has other cases than its record's"
     for (labels, new), (_, old) in zip(now, then, strict=True):
@@ -295,7 +300,7 @@ def measure(
     settings = plain(experiment.settings)
     slice_ = _in_turn(experiment, _slice(experiment, settings))
     run = _runner(experiment, jobs, UNFINISHED, engine)
-    values = experiment.measured(settings, run, None if again else _standing(experiment, settings))
+    values = experiment.measured(settings, run, None if again else _standing(experiment, settings, slice_))
     record = {"id": experiment.id, "settings": settings, "slice": slice_, **values}
     path = RESULTS / f"{experiment.id}.json"
     write_atomically(path, _text(record))
@@ -320,13 +325,13 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _standing(experiment: Measurement, settings: Settings) -> dict[str, Any] | None:
-    """The experiment's record, if there is one and it stands."""
+def _standing(experiment: Measurement, settings: Settings, slice_: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The experiment's record, if there is one with these settings that agrees with the slice as it is now."""
     try:
         record = load(experiment.id)
     except StaleRecordError:
         return None
-    return None if record["settings"] != settings or stale(experiment, record) else record
+    return None if record["settings"] != settings or _disagreement(experiment, slice_, record["slice"]) else record
 
 
 def _runner(

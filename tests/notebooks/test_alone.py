@@ -64,7 +64,8 @@ def test_records_and_their_command_come_with_the_wheel(folder: Path, tmp_path: P
     code = """if True:
         from bnlib.lab import records
         from bnlib.lab.experiments.__main__ import EXPERIMENTS, main
-        print(len([records.load(id) for id in EXPERIMENTS]) == len(EXPERIMENTS) > 30, records.UNFINISHED)
+        there = [records.load(id) for id, e in EXPERIMENTS.items() if isinstance(e, records.Experiment)]
+        print(len(there) > 30, records.UNFINISHED)
         main(["--help"])"""
     cache = tmp_path / "cache"
     done = python("-c", code, cwd=tmp_path, PYTHONPATH=str(folder / "wheel"), XDG_CACHE_HOME=str(cache))

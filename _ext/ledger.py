@@ -122,9 +122,10 @@ def doubt(claims: Sequence[CLAIM]) -> str:
     wrong = 0.05 * len(parts)
     return (
         f"Each of the {len(parts)} settled parts behind these verdicts was settled by a procedure that errs in at most "
-        f"5 % of cases, so up to {wrong:.0f} of them may be wrong. Seeds that are splits of one file of images are not "
-        f"as independent as new images would be: with the interval corrected for that, {resampled} of {len(parts)} "
-        f"verdicts stand. With Bonferroni's correction over the whole ledger {bonferroni} stand."
+        f"5 % of cases, so at worst about {wrong:.0f} of them can be expected to be wrong. Seeds that are splits of "
+        "one file of images are not as independent as new images would be: with the interval corrected for that, "
+        f"{resampled} of {len(parts)} verdicts stand. With Bonferroni's correction over the whole ledger {bonferroni} "
+        "stand."
     )
 
 

@@ -108,7 +108,7 @@ class Question:
         )
 
     def notes(self, record: Record) -> tuple[str, ...]:
-        """Which of the arms that decide were picked at the edge of their grid, and how flat the grid is there."""
+        """Which of the arms that decide were picked at the edge of their grid."""
         pairs = [pair for there in (self.parts, *self.transfers.values()) for pair in there.values()]
         found = []
         for labels in {str(labels): labels for pair in pairs for labels in pair}.values():
@@ -192,7 +192,7 @@ class Comparison:
         return [
             question.id
             for question in self.questions
-            if any(min(len(record.get(question.of, **arm)), seeds) < seeds for arm in question.open(record))
+            if any(len(record.get(question.of, **arm)) < seeds for arm in question.open(record))
         ]
 
     def claims(self, record: Record) -> dict[str, Claim]:

@@ -995,6 +995,16 @@ def test_every_says_after_which_updates_the_network_is_evaluated():
     assert len(some.loss) == 7
 
 
+def test_a_list_says_after_which_updates_the_network_is_evaluated_besides_the_last():
+    run = Run(net=mlp(widths=(4,)), steps=7)
+    (listed,), (each,) = train([run], every=[5, 2]), train([run], every=1)
+    assert listed.at.tolist() == [2, 5, 7]
+    np.testing.assert_array_equal(listed.val_loss, each.val_loss[[1, 4, 6]])
+    for wrong in ([], [0, 3], 0):
+        with pytest.raises(ValueError, match=r"every is .*: evaluate after each 1, 2, \.\.\. updates, or after a list"):
+            train([run], every=wrong)
+
+
 @pytest.mark.parametrize("net", [mlp(norm="batch"), convnet(norm="batch", widths=(4,))])
 def test_many_examples_are_evaluated_in_parts(monkeypatch: pytest.MonkeyPatch, net: Net):
     program = Program([Run(net=net, seed=seed) for seed in (0, 1)], dtype=torch.float64)

@@ -142,6 +142,19 @@ def test_keyboard(page: Page, box: Locator):
     expect(box).to_have_value("folding")
 
 
+def test_a_slash_typed_before_the_focus_has_left_the_closed_box_opens_it_again(page: Page, box: Locator):
+    expect(box).to_be_focused()
+    page.evaluate("""() => {  // in one task: the focus leaves a hidden field with the next frame
+        const dialog = document.querySelector("dialog.bn-search"), field = dialog.querySelector("input");
+        dialog.close();
+        field.dispatchEvent(new KeyboardEvent("keydown", { key: "/", bubbles: true, cancelable: true }));
+    }""")
+    expect(box).to_be_focused()
+    box.fill("")
+    page.keyboard.press("/")
+    expect(box).to_have_value("/")  # in the open box it is text
+
+
 def test_a_traceback_finds_its_message(page: Page, box: Locator):
     where = "File 'train.py', line 41, in step out = model(batch) File 'batchnorm.py', in forward raise ValueError( "
     message = "ValueError: Expected more than 1 value per channel when training, got input size torch.Size([1, 256])"

@@ -94,7 +94,7 @@ subset = Comparison(
     "part", _part, trained,
     {"seeds": 64, "steps": 300, "depth": 6, "data": "digits", "dtype": "float32",
      "activations": {"sigmoid": half_decades(0.0316, 100), "relu": half_decades(0.01, 10)},
-     "gains": {"sigmoid": [1.0, 4.0, 8.0], "relu": [1.0, 1.41]}},
+     "gains": {"sigmoid": [1.0, 4.0, 8.0], "relu": [1.0, 1.41, 2.0]}},
     SLICE | {"depth": 3, "activations": {"sigmoid": [1.0]}, "gains": {"sigmoid": [1.0]}},
     [
         Question(
@@ -185,7 +185,7 @@ def _saturated(activation: str, depth: int, **to: Any) -> Pair:
 deep = Comparison(
     "deep", _deep, trained,
     {"seeds": 64, "steps": 300, "width": 50, "lrs": half_decades(0.01, 10),
-     "gains": {"sigmoid": [1.0, 4.0, 8.0, 12.0], "tanh": [1.0, 1.5]},
+     "gains": {"sigmoid": [1.0, 4.0, 8.0, 12.0], "tanh": [1.0, 1.5, 2.0]},
      "places": [["digits", "centred", [12, 30]], ["digits", "raw", [12]], ["mnist 14x14", "centred", [12]]],
      "dtype": "float32"},
     SLICE | {"places": [["digits", "centred", [12]]], "lrs": [0.1], "gains": {"sigmoid": [1.0], "tanh": [1.0]}},
@@ -226,7 +226,7 @@ def _eased(depth: int, batch: int, data: str = "digits") -> Pair:
 
 easy = Comparison(
     "ease", _ease, trained,
-    {"seeds": 64, "examples": 18000, "gains": [1.0, 1.41], "lrs": half_decades(0.00316, 10), "dtype": "float32",
+    {"seeds": 64, "examples": 18000, "gains": [1.0, 1.41, 2.0], "lrs": half_decades(0.00316, 10), "dtype": "float32",
      "places": [["digits", 1, 60], ["digits", 3, 60], ["digits", 1, 4], ["digits", 3, 4], ["mnist 14x14", 1, 60],
                 ["mnist 14x14", 3, 60]]},
     {"seeds": 2, "examples": 240, "lrs": [0.1], "gains": [1.41], "places": [["digits", 1, 60]], "dtype": "float64"},

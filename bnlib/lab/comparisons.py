@@ -49,7 +49,8 @@ class Question:
     Attributes
     ----------
     id, chapter, statement, source, criterion, unit, overlap : as in :class:`bnlib.claims.Claim`
-    of : the name of the values that it judges
+    of : the name of the values that it judges; where one training is judged in several ways, an "of" among the labels
+        of a pair says so of that one
     how : "difference" of two arms, their "ratio", or the "mean" of one
     parts : by condition, at most three: the labels of the two arms, or of the one, that decide
     others : by condition, arms that are shown and decide nothing
@@ -77,7 +78,7 @@ class Question:
 
     def effect(self, record: Record, pair: Pair) -> Effect:
         """The effect of a pair of arms, over the seeds that both have."""
-        values = [record.get(self.of, **labels) for labels in pair]
+        values = [self.values(record, labels) for labels in pair]
         n = min(len(v) for v in values)
         values = [v[:n] for v in values]
         match self.how:
@@ -88,6 +89,10 @@ class Question:
             case "mean":
                 return mean(*values, learned=self.learned, grid=self.grid)
         raise ValueError(f"how is {self.how!r}: choose 'difference', 'ratio' or 'mean'")
+
+    def values(self, record: Record, labels: Labels) -> np.ndarray:
+        """The values of an arm that it judges, for each seed."""
+        return record.get(labels.get("of", self.of), **_of_arm(labels))
 
     def judge(self, record: Record) -> Claim:
         """The claim, with what a record says of it."""
@@ -111,7 +116,8 @@ class Question:
         """Which of the arms that decide were picked at the edge of their grid."""
         pairs = [pair for there in (self.parts, *self.transfers.values()) for pair in there.values()]
         found = []
-        for labels in {str(labels): labels for pair in pairs for labels in pair}.values():
+        arms = [_of_arm(labels) for pair in pairs for labels in pair]
+        for labels in {str(labels): labels for labels in arms}.values():
             pick = record.picked(**labels)
             if pick["edge"]:
                 name = ", ".join(map(str, labels.values()))
@@ -192,7 +198,7 @@ class Comparison:
         return [
             question.id
             for question in self.questions
-            if any(len(record.get(question.of, **arm)) < seeds for arm in question.open(record))
+            if any(len(question.values(record, arm)) < seeds for arm in question.open(record))
         ]
 
     def claims(self, record: Record) -> dict[str, Claim]:
@@ -263,7 +269,11 @@ def _block(arm: Arm, pick: Mapping[str, Any], seeds: range) -> tuple[Labels, Set
 
 
 def _fits(arm: Arm, labels: Labels) -> bool:
-    return all(arm.labels.get(name) == plain(value) for name, value in labels.items())
+    return all(arm.labels.get(name) == plain(value) for name, value in _of_arm(labels).items())
+
+
+def _of_arm(labels: Labels) -> dict[str, Any]:
+    return {name: value for name, value in labels.items() if name != "of"}
 
 
 def _without_seeds(labels: Labels) -> dict[str, Any]:

@@ -218,6 +218,31 @@ def test_what_a_question_may_ask():
         record.picked(net="other")
 
 
+def test_one_training_may_be_judged_in_two_ways():
+    def twice(**given: Any) -> Values:
+        values = toy(**given)
+        late = [v - 0.01 + 0.004 * noise(run["seed"], 7) for v, run in zip(values["val"], given["runs"], strict=True)]
+        return values | {"late": late}
+
+    one = {"net": "clear", "arm": 1}
+    parts = {"late": (one, one | {"of": "late"}), "other net": pair("clear")}
+    settings = {**TOY.settings, "lrs": [1.0, 10.0]}
+    comparison = replace(TOY, run=twice, settings=settings, questions=[question(parts=parts)])
+    record = record_of(comparison)
+    values = [v["values"]["late"] for v in record["values"] if v["labels"]["net"] == "clear" and v["labels"]["arm"]]
+    assert [len(v) for v in values] == [8, 8, 16, 32]  # of that arm alone: the other part is settled by 8
+    assert seeds_of(record, "clear") == [[0, 8]]
+    claim = comparison.claims(read("toy", record))["toy"]
+    late = next(part for part in claim.parts if part.condition == "late")
+    assert late.verdict == AT_THE_MARGIN
+    expected = np.mean([0.01 - 0.004 * noise(seed, 7) for seed in range(64)])
+    assert late.value == pytest.approx(expected, abs=1e-3)
+    assert [note for note in claim.notes if note.startswith("clear, 1:")] == [
+        "clear, 1: lr picked at the edge of the grid"
+    ]
+    assert comparison.lacking(read("toy", record), 64) == []
+
+
 def test_a_grid_without_a_value_is_a_clear_error():
     empty = replace(TOY, settings={**TOY.settings, "lrs": []})
     with pytest.raises(ValueError, match=r"the grid of .* give each a value"):

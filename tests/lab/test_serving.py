@@ -175,11 +175,18 @@ def told(logits: torch.Tensor, y: np.ndarray) -> list[float]:
     return [torch.nn.functional.cross_entropy(logits, torch.tensor(y)).item(), (logits.argmax(1).numpy() == y).mean()]
 
 
+def judge(it: dict[str, Any]) -> dict[str, Any]:
+    """The loss and accuracy of the runs as that judge sees them, beside another."""
+    judges = {"other": {"by": "running", "momentum": 0.7}, "this": it}
+    values = serving.judged(spec=SPEC, runs=RUNS, steps=STEPS, dtype="float64", judges=judges, inputs="centred")
+    return {"val": values["val"], "loss": values["loss, this"], "accuracy": values["accuracy, this"]}
+
+
 @pytest.mark.parametrize("images", ["test", "train"])
 @pytest.mark.parametrize("by", ["exact", "running", "batches"])
 def test_networks_are_judged_by_the_statistics_that_are_named(by: str, images: str):
-    judge = {"by": by, "images": images} | ({"size": 100, "orders": 2} if by == "batches" else {})
-    found = serving.judged(spec=SPEC, runs=RUNS, steps=STEPS, dtype="float64", judge=judge, inputs="centred")
+    own = {"batches": {"size": 100, "orders": 2}, "running": {"momentum": 0.3}}.get(by, {})
+    found = judge({"by": by, "images": images} | own)
     for i, history in enumerate(kept()):
         split = load("digits", RUNS[i]["seed"], "centred")
         x, y = (split.x_train, split.y_train) if images == "train" else (split.x_test, split.y_test)
@@ -196,8 +203,7 @@ def test_networks_are_judged_by_the_statistics_that_are_named(by: str, images: s
 
 
 def test_a_batch_may_be_of_one_class():
-    judge = {"by": "batches", "size": 30, "order": "sorted"}
-    found = serving.judged(spec=SPEC, runs=RUNS, steps=STEPS, dtype="float64", judge=judge, inputs="centred")
+    found = judge({"by": "batches", "size": 30, "order": "sorted"})
     for i, history in enumerate(kept()):
         split = load("digits", RUNS[i]["seed"], "centred")
         rows = np.argsort(split.y_test, kind="stable")[:330].reshape(11, 30)
@@ -209,14 +215,14 @@ def test_a_batch_may_be_of_one_class():
 @pytest.mark.parametrize("data", ["digits", "mnist 14x14"])
 def test_changed_images_are_judged_by_the_statistics_of_either(data: str, statistics: str):
     spec = SPEC | {"inputs": [196 if data != "digits" else 64]}
-    how: dict[str, Any] = {"change": "grey paper", "statistics": statistics, "data": data, "dtype": "float64"}
+    how: dict[str, Any] = {"changes": ["negative", "grey paper"], "data": data, "dtype": "float64"}
     found = serving.renewed(spec=spec, runs=RUNS, steps=STEPS, **how)
     for i, history in enumerate(kept(data)):
         raw, centred = (load(data, RUNS[i]["seed"], inputs) for inputs in ("raw", "centred"))
         mean, scale = raw.x_train.mean(0), raw.x_train.var(0).mean() ** 0.5
         test, val = ((0.5 + 0.5 * x - mean) / scale for x in (raw.x_test, raw.x_val))
         stats = exactly(history, val if statistics == "new" else centred.x_train)
-        assert found["accuracy"][i] == told(logits_of(history, test, stats), raw.y_test)[1]
+        assert found[f"accuracy, grey paper, {statistics}"][i] == told(logits_of(history, test, stats), raw.y_test)[1]
         stats = exactly(history, centred.x_train)
         assert found["val"][i] == told(logits_of(history, centred.x_val, stats), raw.y_val)[1]
 
@@ -250,8 +256,14 @@ def test_in_file_order_it_is_trained_on_the_first_two_thirds():
         moments = nets.forward(net, params, torch.tensor(images)[None])[1]
         stats = {path: RunningStats(m.mean, m.var) for path, m in moments.items()}
         right = told(nets.forward(net, params, torch.tensor(split.x_test)[None], stats)[0][0], split.y_test)[1]
-        how: dict[str, Any] = {"change": "file order", "statistics": statistics, "dtype": "float64"}
-        assert serving.renewed(spec=SPEC, runs=[{"seed": 2, "lr": 0.5}], steps=2, **how)["accuracy"] == [right]
+        how: dict[str, Any] = {"changes": ["file order"], "dtype": "float64"}
+        found = serving.renewed(spec=SPEC, runs=[{"seed": 2, "lr": 0.5}], steps=2, **how)
+        assert found[f"accuracy, file order, {statistics}"] == [right]
+
+
+def test_file_order_stands_alone():
+    with pytest.raises(ValueError, match="alone"):
+        serving.renewed(spec=SPEC, runs=RUNS, steps=1, dtype="float64", changes=["faint", "file order"])
 
 
 @pytest.mark.parametrize("change", serving.CHANGES)
@@ -267,8 +279,8 @@ def test_who_diverged_has_no_accuracy():
     runs = [{"seed": 2, "lr": 1e300}, {"seed": 2, "lr": 0.1}]
     how: dict[str, Any] = {"spec": {"widths": [5, 5], "activation": "relu"}, "runs": runs, "steps": 3}
     how["dtype"] = "float64"
-    for found in (
-        serving.judged(judge={"by": "exact"}, **how),
-        serving.renewed(change="faint", statistics="old", **how),
+    for found, name in (
+        (serving.judged(judges={"so": {"by": "exact"}}, **how), "accuracy, so"),
+        (serving.renewed(changes=["faint"], **how), "accuracy, faint, old"),
     ):
-        assert np.isnan(found["accuracy"]).tolist() == [True, False]
+        assert np.isnan(found[name]).tolist() == [True, False]

@@ -6,6 +6,7 @@ has two budgets, since after the shorter speed still mixes in. Networks with bat
 """
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from bnlib.claims import more, same
@@ -18,22 +19,19 @@ LEARNED = 0.2  # twice what guessing reaches: a run whose accuracy stays below h
 _accuracy: dict[str, Any] = {"chapter": CHAPTER, "learned": LEARNED, "overlap": OVERLAP}
 
 
-def _where(
-    steps: list[int], depths: list[int], lrs: dict[str, list[float]], gains: list[float], places: list[str], **how: Any
-) -> Iterator[Arm]:
-    """Batch norm before or behind the activation."""
-    for data in places:
-        for budget in steps:
-            for depth in depths:
-                for activation, rates in lrs.items():
-                    for placement in ("before", "after"):
-                        labels = {"data": data, "steps": budget, "depth": depth, "activation": activation}
-                        spec = {
-                            "inputs": SIZES[data], "widths": [100] * depth, "activation": activation, "norm": "batch",
-                            "placement": placement,
-                        }  # fmt: skip
-                        arguments = {"spec": spec, "steps": budget, "data": data, "inputs": "centred", **how}
-                        yield Arm(labels | {"placement": placement}, arguments, {"gain": gains, "lr": rates})
+def _where(lrs: dict[str, list[float]], gains: list[float], places: list[list[Any]], **how: Any) -> Iterator[Arm]:
+    """Batch norm before or behind the activation; ``places``: data, updates, layers."""
+    for (data, steps, depth), (activation, rates) in product(places, lrs.items()):
+        for placement in ("before", "after"):
+            spec = {
+                "inputs": SIZES[data], "widths": [100] * depth, "activation": activation, "norm": "batch",
+                "placement": placement,
+            }  # fmt: skip
+            yield Arm(
+                {"data": data, "steps": steps, "depth": depth, "activation": activation, "placement": placement},
+                {"spec": spec, "steps": steps, "data": data, "inputs": "centred", **how},
+                {"gain": gains, "lr": rates},
+            )
 
 
 def _placed(activation: str, **to: Any) -> Pair:
@@ -49,9 +47,9 @@ WIDE = {
 
 placement = Comparison(
     "where", _where, trained,
-    {"seeds": 64, "steps": [300, 1500], "depths": [3, 8], "lrs": WIDE, "gains": [1.0], "places": ["digits"],
-     "dtype": "float32"},
-    {"seeds": 2, "steps": [10], "depths": [3], "lrs": {"sigmoid": [1.0]}, "dtype": "float64"},
+    {"seeds": 64, "lrs": WIDE, "gains": [1.0], "dtype": "float32",
+     "places": [["digits", 300, 3], ["digits", 300, 8], ["digits", 1500, 3], ["mnist 14x14", 300, 3]]},
+    {"seeds": 2, "places": [["digits", 10, 3]], "lrs": {"sigmoid": [1.0]}, "dtype": "float64"},
     [
         Question(
             id="placement", **_accuracy, criterion=same("accuracy"), unit="test accuracy, before - behind",
@@ -61,6 +59,7 @@ placement = Comparison(
             parts={name: _placed(a) for a, name in NAMES.items()},
             others={f"{name}, 8 layers": _placed(a, depth=8) for a, name in NAMES.items()}
             | {f"{name}, 1,500 updates": _placed(a, steps=1500) for a, name in NAMES.items()},
+            transfers={"MNIST 14 x 14": {name: _placed(a, data="mnist 14x14") for a, name in NAMES.items()}},
         ),
     ],
 )  # fmt: skip

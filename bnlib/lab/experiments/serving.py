@@ -16,7 +16,8 @@ follows from what the claims say, in the form that is most usual.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -345,32 +346,46 @@ FILE_ORDER = "file order"
 
 
 class Judge(Hook):
-    """Notes accuracy and loss after the last update, by the statistics that are named.
+    """Notes "accuracy, ..." and "loss, ..." after the last update, by the statistics that are named.
 
     Parameters
     ----------
+    name : what stands for the dots
     by : "exact", "running" or "batches": with their own statistics, without an order's remainder
+    momentum : of the running averages
     size, order, orders : of those batches; the order is "random", the mean over so many, or "sorted" by class
     images : "test" or "train"
     """
 
     def __init__(
-        self, program: Program, by: str, size: int = 0, order: str = "random", orders: int = 1, images: str = "test"
+        self,
+        program: Program,
+        name: str,
+        by: str,
+        momentum: float = 0.1,
+        size: int = 0,
+        order: str = "random",
+        orders: int = 1,
+        images: str = "test",
     ) -> None:
         super().__init__(program)
-        self.by, self.size, self.order, self.orders, self.images = by, size, order, orders, images
+        self.name, self.by, self.size, self.order, self.orders, self.images = name, by, size, order, orders, images
+        self.running = {path: replace(stats, momentum=momentum) for path, stats in program.stats.items()}
 
     @torch.no_grad()
     def after(self, step: int) -> dict[str, Tensor]:
         """What is noted; of a network that is no longer finite nan."""
         program = self.program
+        if self.by == "running":
+            self.running = {path: stats.averaged(program.moments[path]) for path, stats in self.running.items()}
         if step < program.runs[0].steps:
             return {}
         x, y = program.training_set() if self.images == "train" else program.test
         found = [self.of(x, y, rows) for rows in self.rows(y)]
         loss, right = (torch.stack(values).mean(0) for values in zip(*found, strict=True))
         lost = (program.failed > 0) | ~loss.isfinite()
-        return {"loss": torch.where(lost, math.nan, loss), "accuracy": torch.where(lost, math.nan, right)}
+        noted = {"loss": loss, "accuracy": right}
+        return {f"{what}, {self.name}": torch.where(lost, math.nan, values) for what, values in noted.items()}
 
     def rows(self, y: Tensor) -> list[Tensor]:
         """The orders of the images, (R, N) each."""
@@ -387,27 +402,29 @@ class Judge(Hook):
         if self.by == "batches":
             rows = rows[:, : rows.shape[1] // self.size * self.size]
         x, y = x[own, rows], y[own, rows]
-        stats = {"exact": program.exact, "running": lambda: program.stats, "batches": lambda: None}[self.by]()
+        stats = {"exact": program.exact, "running": lambda: self.running, "batches": lambda: None}[self.by]()
         parts = x.split(self.size, 1) if self.by == "batches" else [x]
         logits = torch.cat([nets.forward(program.net, program.params, part, stats)[0] for part in parts], 1).double()
         return losses(logits, y), accuracy(logits, y)
 
 
-def judged(*, spec: Settings, runs: Sequence[Settings], steps: int, dtype: str, judge: Settings, **how: Any) -> Values:
-    """Train networks, and judge them.
+def judged(
+    *, spec: Settings, runs: Sequence[Settings], steps: int, dtype: str, judges: Mapping[str, Settings], **how: Any
+) -> Values:
+    """Train networks, and judge each in several ways.
 
     Parameters
     ----------
     spec : as :func:`bnlib.lab.experiments.net_of` takes it
     runs : of each the seed and the rate
-    judge : what :class:`Judge` takes
+    judges : by name what :class:`Judge` takes
     steps, dtype, how : as for :func:`bnlib.lab.experiments.trained`
 
     Returns
     -------
-    values : a number for each run: "val", the accuracy with exact statistics; "loss" and "accuracy", as judged
+    values : a number for each run: "val", the accuracy with exact statistics; and what the judges note
     """
-    return _at_the_end(spec, runs, steps, dtype, [partial(Judge, **judge)], how)
+    return _at_the_end(spec, runs, steps, dtype, [partial(Judge, name=n, **judge) for n, judge in judges.items()], how)
 
 
 def _at_the_end(
@@ -454,25 +471,28 @@ def changed(change: str, data: str, seed: int) -> tuple[Split, np.ndarray]:
 
 
 class Changed(Hook):
-    """Gives the program other images, and notes the accuracy on those of the test after the last update.
+    """Gives the program test images that have changed, and notes the accuracy on them after the last update.
+
+    It is noted as "accuracy, ..., old", by the training set's statistics, and "accuracy, ..., new", by those of the
+    other changed images.
 
     Parameters
     ----------
-    change : as for :func:`changed`
-    statistics : "old", those of the training set, or "new", those of the other changed images
+    change : as for :func:`changed`, and what stands for the dots; in file order the program trains on the file's first
+        two thirds
     """
 
-    def __init__(self, program: Program, change: str, statistics: str) -> None:
+    def __init__(self, program: Program, change: str) -> None:
         super().__init__(program)
         found = [changed(change, program.runs[0].data, seed) for seed in program.seeds]
         arrays = [torch.as_tensor(np.stack(parts)) for parts in zip(*(split for split, _ in found), strict=True)]
         x_train, x_val, x_test = (x.to(program.dtype) for x in arrays[::2])
         y_train, y_val, y_test = arrays[1::2]
         who = program.who
-        program.examples = x_train, y_train
-        program.val, program.test = (x_val[who], y_val[who]), (x_test[who], y_test[who])
-        self.new = torch.as_tensor(np.stack([others for _, others in found])).to(program.dtype)[who]
-        self.statistics = statistics
+        if change == FILE_ORDER:
+            program.examples, program.val = (x_train, y_train), (x_val[who], y_val[who])
+        self.change, self.test = change, (x_test[who], y_test[who])
+        self.others = torch.as_tensor(np.stack([others for _, others in found])).to(program.dtype)[who]
 
     @torch.no_grad()
     def after(self, step: int) -> dict[str, Tensor]:
@@ -480,27 +500,38 @@ class Changed(Hook):
         program = self.program
         if step < program.runs[0].steps:
             return {}
-        images = self.new if self.statistics == "new" else program.training_set()[0]
-        found = nets.forward(program.net, program.params, images)[1]
-        loss, right = program.evaluate(*program.test, {path: RunningStats(m.mean, m.var) for path, m in found.items()})
-        return {"accuracy": torch.where(loss.isfinite(), right, math.nan)}
+        noted = {}
+        for statistics, images in (("old", program.training_set()[0]), ("new", self.others)):
+            found = nets.forward(program.net, program.params, images)[1]
+            stats = {path: RunningStats(m.mean, m.var) for path, m in found.items()}
+            loss, right = program.evaluate(*self.test, stats)
+            noted[f"accuracy, {self.change}, {statistics}"] = torch.where(loss.isfinite(), right, math.nan)
+        return noted
 
 
 def renewed(
-    *, spec: Settings, runs: Sequence[Settings], steps: int, dtype: str, change: str, statistics: str, **how: Any
+    *, spec: Settings, runs: Sequence[Settings], steps: int, dtype: str, changes: Sequence[str], **how: Any
 ) -> Values:
-    """Train networks, and judge them on images that have changed.
+    """Train networks, and judge each on images that have changed in several ways.
 
     Parameters
     ----------
-    change, statistics : as for :class:`Changed`
+    changes : as for :class:`Changed`; file order stands alone
     spec, runs, steps, dtype, how : as for :func:`judged`
 
     Returns
     -------
-    values : a number for each run: "val", the accuracy with exact statistics, without a change; and "accuracy"
+    values : a number for each run: "val", the accuracy with exact statistics, without a change; and what is noted of
+        each change
+
+    Raises
+    ------
+    ValueError
+        If file order is one of several changes.
     """
-    hooks = [partial(Changed, change=change, statistics=statistics)]
+    if FILE_ORDER in changes and len(changes) > 1:
+        raise ValueError(f"changes are {list(changes)}: give {FILE_ORDER!r} alone, since it trains on other images")
+    hooks = [partial(Changed, change=change) for change in changes]
     return _at_the_end(spec, runs, steps, dtype, hooks, {**how, "inputs": "centred"})
 
 
@@ -514,22 +545,21 @@ def _company(lrs: dict[str, list[float]], places: dict[str, list[str]], orders: 
     ``places``: data, and the batches there, such as "random 8"; an order's remainder is left out, and random ones are
     the mean of so many ``orders``.
     """
-    for data, names in places.items():
-        for activation, name in product(lrs, ["exact", *names]):
-            order, _, size = name.partition(" ")
-            judge: Settings = {"by": "exact"}
-            if size:
-                judge = {"by": "batches", "size": int(size), "order": order, "orders": orders}
-            yield Arm(
-                {"data": data, "activation": activation, "by": name},
-                {"spec": _net(data, activation), "data": data, "judge": judge, **how},
-                {"lr": lrs[activation]},
-            )
+    for (data, names), activation in product(places.items(), lrs):
+        judges: dict[str, Settings] = {"exact": {"by": "exact"}}
+        for name in names:
+            order, size = name.split()
+            judges[name] = {"by": "batches", "size": int(size), "order": order, "orders": orders}
+        yield Arm(
+            {"data": data, "activation": activation},
+            {"spec": _net(data, activation), "data": data, "judges": judges, **how},
+            {"lr": lrs[activation]},
+        )
 
 
 def _by_company(activation: str, name: str, data: str = "digits") -> Pair:
     labels = {"data": data, "activation": activation}
-    return labels | {"by": name}, labels | {"by": "exact"}
+    return labels | {"of": f"accuracy, {name}"}, labels | {"of": "accuracy, exact"}
 
 
 _STANDARD: dict[str, Any] = {"batch": 60, "inputs": "centred", "dtype": "float32"}
@@ -538,7 +568,7 @@ _RATES = {"sigmoid": half_decades(0.1, 31.6), "tanh": half_decades(0.0316, 10), 
 _COMPANIES = ["random 2", "random 8", "random 32", "random 119", "sorted 8", "sorted 119"]
 _NETWORKS = "dense networks of three layers of 100 units with batch normalization"
 _SET_UP = "digits, centred inputs, SGD, gain 1, each at its best rate"
-_asked: dict[str, Any] = {"chapter": CHAPTER, "overlap": OVERLAP, "of": "accuracy"}
+_asked: dict[str, Any] = {"chapter": CHAPTER, "overlap": OVERLAP}
 _MNIST = "mnist 14x14"
 
 company = Comparison(
@@ -568,20 +598,18 @@ def _averaging(lrs: dict[str, list[float]], places: list[list[Any]], **how: Any)
     The averages start at mean 0 and variance 1, and average the unbiased variances of the mini-batches, as PyTorch's.
     """
     for data, activation, steps, momenta in places:
-        for momentum in [None, *momenta]:
-            name = "exact" if momentum is None else f"m = {momentum:g}"
-            of_norm = {} if momentum is None else {"momentum": momentum}
-            judge = {"by": "exact" if momentum is None else "running"}
-            yield Arm(
-                {"data": data, "activation": activation, "steps": steps, "by": name},
-                {"spec": _net(data, activation, **of_norm), "data": data, "steps": steps, "judge": judge, **how},
-                {"lr": lrs[activation]},
-            )
+        judges: dict[str, Settings] = {f"m = {m:g}": {"by": "running", "momentum": m} for m in momenta}
+        judges["exact"] = {"by": "exact"}
+        yield Arm(
+            {"data": data, "activation": activation, "steps": steps},
+            {"spec": _net(data, activation), "data": data, "steps": steps, "judges": judges, **how},
+            {"lr": lrs[activation]},
+        )
 
 
 def _by_average(activation: str, momentum: float, steps: int = 1000, data: str = "digits") -> Pair:
     labels = {"data": data, "activation": activation, "steps": steps}
-    return labels | {"by": f"m = {momentum:g}"}, labels | {"by": "exact"}
+    return labels | {"of": f"accuracy, m = {momentum:g}"}, labels | {"of": "accuracy, exact"}
 
 
 averaging = Comparison(
@@ -614,23 +642,23 @@ def _two_modes(
     """The loss of the same networks on the same images in use, and in training mode.
 
     Equal numbers of examples in mini-batches of each size; training mode is in batches of that size, the mean over so
-    many random ``orders``. ``places``: unit, size of batch, images.
+    many random ``orders``. ``places``: unit, size of batch.
     """
-    for activation, size, images in places:
-        for mode in ("use", "training"):
-            judge: dict[str, Any] = {"by": "exact", "images": images}
-            if mode == "training":
-                judge |= {"by": "batches", "size": size, "orders": orders}
-            yield Arm(
-                {"activation": activation, "size": size, "images": images, "mode": mode},
-                {"spec": _net("digits", activation), "batch": size, "steps": examples // size, "judge": judge, **how},
-                {"lr": lrs[str(size)][activation]},
-            )
+    for activation, size in places:
+        judges: dict[str, Settings] = {}
+        for images in ("train", "test"):
+            judges[f"{images} use"] = {"by": "exact", "images": images}
+            judges[f"{images} training"] = {"by": "batches", "images": images, "size": size, "orders": orders}
+        yield Arm(
+            {"activation": activation, "size": size},
+            {"spec": _net("digits", activation), "batch": size, "steps": examples // size, "judges": judges, **how},
+            {"lr": lrs[str(size)][activation]},
+        )
 
 
 def _modes(activation: str, size: int = 64, images: str = "train") -> Pair:
-    labels = {"activation": activation, "size": size, "images": images}
-    return labels | {"mode": "use"}, labels | {"mode": "training"}
+    labels = {"activation": activation, "size": size}
+    return labels | {"of": f"loss, {images} use"}, labels | {"of": f"loss, {images} training"}
 
 
 modes = Comparison(
@@ -640,12 +668,11 @@ modes = Comparison(
              "16": {"sigmoid": half_decades(0.0316, 10), "tanh": half_decades(0.01, 3.16),
                     "relu": half_decades(0.01, 3.16)},
              "4": {"sigmoid": half_decades(0.00316, 3.16)}},
-     "places": [*([a, 64, images] for a in NAMES for images in ("train", "test")),
-                *([a, 16, "train"] for a in NAMES), ["sigmoid", 4, "train"]]},
-    {"seeds": 2, "examples": 256, "orders": 1, "dtype": "float64", "places": [["sigmoid", 64, "train"]]},
+     "places": [*([a, size] for size in (64, 16) for a in NAMES), ["sigmoid", 4]]},
+    {"seeds": 2, "examples": 256, "orders": 1, "dtype": "float64", "places": [["sigmoid", 64]]},
     [
         Question(
-            id="train-eval-gap", **{**_asked, "of": "loss"}, how="ratio", criterion=same("ratio"),
+            id="train-eval-gap", **_asked, how="ratio", criterion=same("ratio"),
             unit="loss in use / loss in training mode",
             statement="On the training images, in batches of the size that they were trained with, the loss of "
             f"{_NETWORKS} is the same in training mode and in use ({_SET_UP}, batches of 64, 18,000 examples).",
@@ -659,46 +686,47 @@ modes = Comparison(
 )  # fmt: skip
 
 
-def _renewal(lrs: dict[str, list[float]], places: list[list[str]], **how: Any) -> Iterator[Arm]:
+def _renewal(lrs: dict[str, list[float]], places: list[list[Any]], **how: Any) -> Iterator[Arm]:
     """Changed test images by the training set's statistics, and by those of other images that have changed likewise.
 
     These others are the validation set's, 359 digits or 1,000 of MNIST, and for "file order" 240 of the last third.
-    ``places``: data, unit, change.
+    ``places``: data, unit, changes.
     """
-    for data, activation, change in places:
-        for statistics in ("old", "new"):
-            yield Arm(
-                {"data": data, "activation": activation, "change": change, "statistics": statistics},
-                {"spec": _net(data, activation), "data": data, "change": change, "statistics": statistics, **how},
-                {"lr": lrs[activation]},
-            )
+    for data, activation, changes in places:
+        yield Arm(
+            {"data": data, "activation": activation, "changes": changes},
+            {"spec": _net(data, activation), "data": data, "changes": changes, **how},
+            {"lr": lrs[activation]},
+        )
 
 
-def _renewed(activation: str, change: str, data: str = "digits") -> Pair:
-    labels = {"data": data, "activation": activation, "change": change}
-    return labels | {"statistics": "new"}, labels | {"statistics": "old"}
+def _renewed(activation: str, change: str, changes: list[str], data: str = "digits") -> Pair:
+    labels = {"data": data, "activation": activation, "changes": [change] if change == FILE_ORDER else changes}
+    return labels | {"of": f"accuracy, {change}, new"}, labels | {"of": f"accuracy, {change}, old"}
 
 
-_SHIFTS = ["faint", "grey paper", FILE_ORDER]
+_SHIFTS = ["faint", "grey paper"]
 _OTHERS = ["own contrast", "noise", "negative"]
+_IN_ALL = [*_SHIFTS, *_OTHERS]
 
 renewal = Comparison(
     "renewal", _renewal, renewed,
     {"seeds": 64, "steps": 300, "batch": 60, "lrs": _RATES, "dtype": "float32",
-     "places": [*(["digits", "sigmoid", change] for change in (*_SHIFTS, *_OTHERS)),
-                *(["digits", a, change] for a in ("tanh", "relu") for change in _SHIFTS),
-                *([_MNIST, "sigmoid", change] for change in _SHIFTS[:2])]},
-    {**_ONCE, "places": [["digits", "sigmoid", "faint"], ["digits", "sigmoid", FILE_ORDER]]},
+     "places": [*(["digits", "sigmoid", changes] for changes in (_IN_ALL, [FILE_ORDER])),
+                *(["digits", a, changes] for a in ("tanh", "relu") for changes in (_SHIFTS, [FILE_ORDER])),
+                [_MNIST, "sigmoid", _SHIFTS]]},
+    {**_ONCE, "places": [["digits", "sigmoid", ["faint"]], ["digits", "sigmoid", [FILE_ORDER]]]},
     [
         Question(
             id="adapt", **_asked, criterion=more("accuracy"), unit="test accuracy, new statistics - old",
             statement="After a shift of the images, new statistics make dense networks of three layers of 100 sigmoid "
             f"units with batch normalization more accurate ({_SET_UP}, 300 updates).",
             source="a common remedy",
-            parts={change: _renewed("sigmoid", change) for change in _SHIFTS},
-            others={change: _renewed("sigmoid", change) for change in _OTHERS}
-            | {f"{change}, {NAMES[a]}": _renewed(a, change) for a in ("tanh", "relu") for change in _SHIFTS},
-            transfers={"MNIST 14 x 14": {change: _renewed("sigmoid", change, _MNIST) for change in _SHIFTS[:2]}},
+            parts={change: _renewed("sigmoid", change, _IN_ALL) for change in (*_SHIFTS, FILE_ORDER)},
+            others={change: _renewed("sigmoid", change, _IN_ALL) for change in _OTHERS}
+            | {f"{change}, {NAMES[a]}": _renewed(a, change, _SHIFTS)
+               for a in ("tanh", "relu") for change in (*_SHIFTS, FILE_ORDER)},
+            transfers={"MNIST 14 x 14": {c: _renewed("sigmoid", c, _SHIFTS, _MNIST) for c in _SHIFTS}},
         ),
     ],
 )  # fmt: skip

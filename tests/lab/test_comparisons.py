@@ -225,7 +225,7 @@ def test_one_training_may_be_judged_in_two_ways():
         return values | {"late": late}
 
     one = {"net": "clear", "arm": 1}
-    parts = {"late": (one, one | {"of": "late"}), "other net": pair("clear")}
+    parts = {"late": (one | {"of": "val"}, one | {"of": "late"}), "other net": pair("clear")}
     settings = {**TOY.settings, "lrs": [1.0, 10.0]}
     comparison = replace(TOY, run=twice, settings=settings, questions=[question(parts=parts)])
     record = record_of(comparison)

@@ -17,6 +17,8 @@ from bnlib.effects import LOOKS, Effect, difference, mean, ratio
 from bnlib.lab.records import Labels, Record, Runner, Settings, Values, plain, read
 
 SELECTION = range(1000, 1008)  # seeds that pick rates and gains, and are not reported
+TRIED = 2  # of them run all points of a grid
+AT_ONCE = 8  # points in one case
 OTHERS = 16  # seeds of arms that decide nothing
 
 Pair = tuple[Labels, Labels] | tuple[Labels]  # the labels of two arms, or of one
@@ -30,10 +32,10 @@ class Arm:
     ----------
     labels : what it is called by
     arguments : what its run is called with, beside "runs": of each run its seed and its point of the grid
-    grid : the values to pick from, in rising order, such as {"gain": [1.0, 2.0], "lr": [0.1, 1.0]}; the last of them
-        goes through one case
+    grid : the values to pick from, in rising order, such as {"gain": [1.0, 2.0], "lr": [0.1, 1.0]}
     by : the values that are picked by: those of the largest mean, or of "steps_to" those of the smallest geometric
-        mean, where a run that does not get there counts as all of the arguments' "steps"
+        mean, where a run that does not get there counts as all of the arguments' "steps"; of other values one that
+        is not finite counts as 0
     """
 
     labels: Labels
@@ -215,22 +217,25 @@ class Comparison:
     def _picks(self, arms: Sequence[Arm], run: Runner) -> list[dict[str, Any]]:
         """Of each arm its labels, its point of the grid, "edge", "near" and "grid".
 
-        "edge" names what was picked at the edge of its values; "near" is how much worse the better neighbour is along
-        the last of the grid; "grid" are the scores of all points.
+        Two of the selection seeds run all points, and the others the best quarter of them, or the best four. "edge"
+        names what was picked at the edge of its values; "near" is how much worse the better neighbour is along the last
+        of the grid, over the seeds that both ran; "grid" are the scores of all points, over the seeds that each ran.
         """
-        cases, whose = [], []
-        for i, arm in enumerate(arms):
-            if math.prod(map(len, arm.grid.values())) > 1:
-                *first, last = arm.grid
-                for point in product(*(arm.grid[name] for name in first)):
-                    at = dict(zip(first, point, strict=True))
-                    runs = [{"seed": seed, **at, last: value} for value in arm.grid[last] for seed in SELECTION]
-                    cases.append(({**arm.labels, **at, "stage": "pick"}, {**arm.arguments, "runs": runs}))
-                    whose.append(i)
-        found: dict[int, list[np.ndarray]] = {}
-        for i, case in zip(whose, run("picks", plain(cases)), strict=True):
-            found.setdefault(i, []).append(_scores(arms[i], case["values"]))
-        return [_pick(arm, found.get(i)) for i, arm in enumerate(arms)]
+        tables = [np.full((math.prod(map(len, arm.grid.values())), len(SELECTION)), np.nan) for arm in arms]
+        for what, seeds in (("all rates", range(TRIED)), ("the best", range(TRIED, len(SELECTION)))):
+            cases, places = [], []
+            for arm, table in zip(arms, tables, strict=True):
+                points = list(product(*arm.grid.values()))
+                who = list(range(len(points))) if seeds.start == 0 else _best(table)
+                at_once = [who[at : at + AT_ONCE] for at in range(0, len(who), AT_ONCE)] if len(points) > 1 else []
+                for some in at_once:
+                    place = list(product(some, seeds))
+                    runs = [{"seed": SELECTION[k], **dict(zip(arm.grid, points[i], strict=True))} for i, k in place]
+                    cases.append(({**arm.labels, "stage": what}, {**arm.arguments, "runs": runs}))
+                    places.append((arm, table, place))
+            for (arm, table, place), case in zip(places, run(what, plain(cases)), strict=True):
+                table[tuple(zip(*place, strict=True))] = _scores(arm, case["values"])
+        return [_pick(arm, table) for arm, table in zip(arms, tables, strict=True)]
 
 
 def middle(grid: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -239,24 +244,33 @@ def middle(grid: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def _scores(arm: Arm, values: Mapping[str, Sequence[float | None]]) -> np.ndarray:
-    """Of each value of the last of the grid the mean over the selection seeds; the larger the better."""
-    found = np.array(values[arm.by], dtype=float).reshape(-1, len(SELECTION))  # None becomes nan
+    """Of each run the score; the larger the better."""
+    found = np.array(values[arm.by], dtype=float)  # None becomes nan
     if arm.by == "steps_to":
-        budget = arm.arguments["steps"]
-        return -np.log(np.where(np.isfinite(found), found, budget)).mean(1)
-    return np.where(np.isfinite(found), found, 0.0).mean(1)
+        return -np.log(np.where(np.isfinite(found), found, arm.arguments["steps"]))
+    return np.where(np.isfinite(found), found, 0.0)
 
 
-def _pick(arm: Arm, scores: list[np.ndarray] | None) -> dict[str, Any]:
+def _best(table: np.ndarray) -> list[int]:
+    """The points that are run over all selection seeds, in their order: the best by the seeds that have run."""
+    order = np.argsort(-np.nanmean(table, 1), kind="stable")
+    return sorted(order[: max(4, math.ceil(len(table) / 4))].tolist())
+
+
+def _pick(arm: Arm, table: np.ndarray) -> dict[str, Any]:
+    """What is picked by the scores of the points, one row each, over the selection seeds; nan where it was not run."""
     sizes = [len(values) for values in arm.grid.values()]
-    table = np.zeros(sizes) if scores is None else np.reshape(scores, sizes)
-    best = np.unravel_index(int(np.argmax(table)), table.shape)
+    if len(table) == 1:  # nothing was run
+        table = np.zeros_like(table)
+    means = np.where(np.isfinite(table).all(1), table.mean(1), -np.inf)
+    best = np.unravel_index(int(np.argmax(means)), sizes)
     point = {name: values[int(i)] for (name, values), i in zip(arm.grid.items(), best, strict=True)}
     edge = [name for name, size, i in zip(arm.grid, sizes, best, strict=True) if size > 1 and i in (0, size - 1)]
-    row = table[best[:-1]] if sizes else table
-    j = int(best[-1]) if sizes else 0
-    near = [row[j] - row[k] for k in (j - 1, j + 1) if 0 <= k < len(row)] if sizes else []
-    told = np.exp(-table) if arm.by == "steps_to" else table
+    scores = table.reshape([*sizes, -1])
+    row, j = (scores[best[:-1]], int(best[-1])) if sizes else (scores[None], 0)
+    near = [np.nanmean(row[j] - row[k]) for k in (j - 1, j + 1) if 0 <= k < len(row)]
+    told = np.nanmean(table, 1).reshape(sizes)
+    told = np.exp(-told) if arm.by == "steps_to" else told
     return plain(
         {"labels": arm.labels, **point, "edge": edge, "near": float(min(near)) if near else None, "grid": told.tolist()}
     )

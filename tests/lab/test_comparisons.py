@@ -93,13 +93,17 @@ def test_the_pick_is_that_of_the_selection_seeds_and_they_are_not_reported():
         [run for runs in CALLS for run in runs if (run["seed"] in SELECTION) == chosen] for chosen in (True, False)
     )
     assert {run["seed"] for run in reported} == set(range(64))
-    assert len(picking) == 6 * 3 * 3 * len(SELECTION)
+    # All nine points by two seeds, and the best four by the other six.
+    assert len(picking) == 6 * (9 * 2 + 4 * 6)
+    assert {run["seed"] for run in picking if (run["gain"], run["lr"]) == (2.0, 1.0)} == set(SELECTION)
+    assert {run["seed"] for run in picking if (run["gain"], run["lr"]) == (4.0, 10.0)} == set(SELECTION[:2])
     first = record["picks"][0]
     grid = np.array(first["grid"])
     assert grid.shape == (3, 3)
-    expected = np.mean([toy(arm=0, size=0.1, runs=[{"seed": s, "lr": 10.0, "gain": 4.0}])["val"] for s in SELECTION])
-    assert grid[2, 2] == pytest.approx(expected)
-    assert first["near"] == pytest.approx(min(grid[1, 1] - grid[1, 0], grid[1, 1] - grid[1, 2]))
+    for gain, lr, seeds in ((4.0, 10.0, SELECTION[:2]), (2.0, 1.0, SELECTION)):
+        expected = np.mean([toy(arm=0, size=0.1, runs=[{"seed": s, "lr": lr, "gain": gain}])["val"] for s in seeds])
+        assert grid[[1.0, 2.0, 4.0].index(gain), [0.1, 1.0, 10.0].index(lr)] == pytest.approx(expected)
+    assert first["near"] == pytest.approx(0.3)  # a neighbour in lr, over the seeds that both ran
     # All at the pick, in the order of the seeds.
     values = read("toy", record).get("test", net="tight", arm=1)
     assert values == pytest.approx([0.71 + 0.004 * noise(seed, 1) for seed in range(64)])

@@ -203,6 +203,7 @@ class Claim:
     unit : the effect's unit, empty for a pure number
     overlap : the ratio of test to training examples, where the seeds are splits of one data set; 0 elsewhere
     notes : what else a reader must know of the measurement
+    picked : of each arm the settings that were picked for it, in words; on the card, and not in its text
     """
 
     id: str
@@ -217,6 +218,7 @@ class Claim:
     unit: str = ""
     overlap: float = 0.0
     notes: tuple[str, ...] = ()
+    picked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Reject what cannot be a measurement."""
@@ -406,8 +408,17 @@ class Claim:
             f'<p class="bn-claim-criterion">Criterion: {html.escape(self._with_unit(str(self.criterion)))}</p>\n'
             f'<table class="bn-claim-table">\n<tbody>\n{rows}{plot.last()}</tbody>\n</table>\n'
             + "".join(f'<p class="bn-claim-note">Note: {html.escape(note)}</p>\n' for note in self.notes)
+            + self._picked()
             + f'<p class="bn-claim-source">Source: {html.escape(self.source)}</p>\n'
             f'<p class="bn-claim-verdict">Verdict: {html.escape(self.headline)}</p>\n</section>'
+        )
+
+    def _picked(self) -> str:
+        if not self.picked:
+            return ""
+        items = "".join(f"<li>{html.escape(text)}</li>\n" for text in self.picked)
+        return (
+            f'<details class="bn-claim-picked">\n<summary>What was picked</summary>\n<ul>\n{items}</ul>\n</details>\n'
         )
 
     def _json(self) -> dict[str, Any]:
@@ -436,6 +447,7 @@ class Claim:
             "conditions": list(self.conditions),
             "headline": self.headline,
             "notes": list(self.notes),
+            "picked": list(self.picked),
         }
 
     def _numbers(self, part: Part) -> dict[str, Any]:

@@ -655,7 +655,7 @@ def test_rows_that_do_not_decide_have_classes_of_their_own():
 def test_html_is_escaped():
     hostile = '<script>"a" & b</script>' + "x" * 3000
     effect = {hostile: by_hand(2, 3), "else": by_hand(0, 0.5)}
-    text = about(effect=effect, unit=hostile, statement=hostile, source=hostile, notes=(hostile,))
+    text = about(effect=effect, unit=hostile, statement=hostile, source=hostile, notes=(hostile,), picked=(hostile,))
     claim = Claim.measured(**text, transfer={hostile: {hostile: by_hand(2, 3)}})
     page = Reader(bundle(claim)["text/html"])  # as markup, the script would stand in place of the text
     assert page.text.count(hostile) == 2  # statement, condition
@@ -668,7 +668,9 @@ def test_html_is_escaped():
 
 def test_json_holds_all_that_a_ledger_needs():
     effect = drawn(0.03, n=64, seed=5)
-    claim = Claim.measured(**about(more("accuracy"), effect=effect, unit="accuracy", overlap=1 / 3, notes=("Edge.",)))
+    claim = Claim.measured(
+        **about(more("accuracy"), effect=effect, unit="accuracy", overlap=1 / 3, notes=("Edge.",), picked=("lr 1",))
+    )
     data = shown(claim)
     (part,) = data.pop("parts")
     first = effect.first(8)
@@ -694,6 +696,7 @@ def test_json_holds_all_that_a_ledger_needs():
         "conditions": [],
         "headline": "holds",
         "notes": ["Edge."],
+        "picked": ["lr 1"],
     }
     precision = claim._precision(claim.parts[0])
     assert part == {

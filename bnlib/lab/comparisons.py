@@ -112,19 +112,38 @@ class Question:
             primary=list(self.parts),
             transfer=moved,
             notes=self.notes(record),
+            picked=self.picked(record),
         )
+
+    def picks(self, record: Record) -> dict[str, dict[str, Any]]:
+        """What was picked for the arms that decide, here and on other data, by what each is called.
+
+        An arm is called by those of its labels in which these arms differ.
+        """
+        pairs = [pair for there in (self.parts, *self.transfers.values()) for pair in there.values()]
+        arms = {str(_of_arm(labels)): _of_arm(labels) for pair in pairs for labels in pair}.values()
+        differ = [name for name in next(iter(arms)) if len({str(arm.get(name)) for arm in arms}) > 1]
+        return {", ".join(str(arm[name]) for name in differ) or "all": record.picked(**arm) for arm in arms}
 
     def notes(self, record: Record) -> tuple[str, ...]:
         """Which of the arms that decide were picked at the edge of their grid."""
-        pairs = [pair for there in (self.parts, *self.transfers.values()) for pair in there.values()]
-        found = []
-        arms = [_of_arm(labels) for pair in pairs for labels in pair]
-        for labels in {str(labels): labels for labels in arms}.values():
-            pick = record.picked(**labels)
-            if pick["edge"]:
-                name = ", ".join(map(str, labels.values()))
-                found.append(f"{name}: {' and '.join(pick['edge'])} picked at the edge of the grid")
-        return tuple(found)
+        return tuple(
+            f"{name}: {' and '.join(pick['edge'])} picked at the edge of the grid"
+            for name, pick in self.picks(record).items()
+            if pick["edge"]
+        )
+
+    def picked(self, record: Record) -> tuple[str, ...]:
+        """What was picked for each arm that decides, and how much worse the next rate is: no claim hangs on a tie."""
+        return tuple(f"{name}: {self._pick(pick)}" for name, pick in self.picks(record).items() if _point(pick))
+
+    def _pick(self, pick: Mapping[str, Any]) -> str:
+        point, near = _point(pick), pick["near"]
+        told = ", ".join(f"{name} {value:g}" for name, value in point.items())
+        if near is None:
+            return told
+        worse = f"{math.exp(near):.2f} times the updates" if self.of == "steps_to" else f"{near:.3f} less"
+        return f"{told} (at the next {list(point)[-1]} {worse})"
 
     def open(self, record: Record) -> list[Labels]:
         """The arms that its open parts need."""
@@ -284,6 +303,11 @@ def _block(arm: Arm, pick: Mapping[str, Any], seeds: range) -> tuple[Labels, Set
 
 def _fits(arm: Arm, labels: Labels) -> bool:
     return all(arm.labels.get(name) == plain(value) for name, value in _of_arm(labels).items())
+
+
+def _point(pick: Mapping[str, Any]) -> dict[str, float]:
+    """The settings of a pick."""
+    return {name: value for name, value in pick.items() if name not in ("edge", "near", "grid")}
 
 
 def _of_arm(labels: Labels) -> dict[str, Any]:

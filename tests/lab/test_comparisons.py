@@ -117,6 +117,23 @@ def test_a_pick_at_the_edge_of_its_grid_is_said_on_the_card():
     assert not any("shown" in note for note in claim.notes)
 
 
+def test_what_was_picked_is_on_the_card_with_the_next_rate():
+    claim = TOY.claims(read("toy", record_of(TOY)))["toy"]
+    assert claim.picked[:2] == (
+        "clear, 1: gain 2, lr 1 (at the next lr 0.300 less)",
+        "clear, 0: gain 2, lr 1 (at the next lr 0.300 less)",
+    )
+    assert not any("shown" in text for text in claim.picked)
+    assert f"<li>{claim.picked[0]}</li>" in claim._html()
+    assert claim.picked[0] not in str(claim)
+    assert claim._json()["picked"] == list(claim.picked)
+    fixed = replace(TOY, settings={**TOY.settings, "lrs": [1.0]})
+    picked = fixed.claims(read("toy", record_of(fixed)))["toy"].picked
+    assert picked[0] == "clear, 1: gain 2, lr 1"  # with no next rate
+    one = replace(TOY, questions=[question(parts={"": ({"net": "clear", "arm": 1},)}, how="mean")])
+    assert one.claims(read("toy", record_of(one)))["toy"].picked[0].startswith("all: gain 2")
+
+
 def steps(*, arm: int, steps: int, runs: list[Settings]) -> Values:
     """Steps to a goal: at lr 1 some do not arrive, at lr 10 all do but late, at lr 100 none does."""
     by_lr = {1.0: [10, 20, None, None], 10.0: [30, 30, 30, 30], 100.0: [None] * 4}
@@ -133,6 +150,10 @@ def test_a_pick_by_steps_counts_who_does_not_arrive_as_all_steps(budget: int, be
     pick = record_of(replace(comparison, live={"seeds": 2}))["picks"][0]
     assert pick["lr"] == best
     assert pick["grid"] == pytest.approx([(200 * budget**2) ** 0.25, 30, budget])
+    ask = question(parts={"": ({"arm": 0},)}, how="mean", of="steps_to", criterion=more("ratio", 1.0))
+    next_best = {100: 30 / (200 * budget**2) ** 0.25, 40: (200 * budget**2) ** 0.25 / 30}[budget] ** -1
+    (text,) = ask.picked(read("steps", record_of(replace(comparison, live={"seeds": 2}))))
+    assert text == f"all: lr {best:g} (at the next lr {next_best:.2f} times the updates)"
 
 
 def test_other_data_get_as_many_seeds_as_they_need():
@@ -241,9 +262,7 @@ def test_one_training_may_be_judged_in_two_ways():
     assert late.verdict == AT_THE_MARGIN
     expected = np.mean([0.01 - 0.004 * noise(seed, 7) for seed in range(64)])
     assert late.value == pytest.approx(expected, abs=1e-3)
-    assert [note for note in claim.notes if note.startswith("clear, 1:")] == [
-        "clear, 1: lr picked at the edge of the grid"
-    ]
+    assert [note for note in claim.notes if note.startswith("1:")] == ["1: lr picked at the edge of the grid"]
     assert comparison.lacking(read("toy", record), 64) == []
 
 

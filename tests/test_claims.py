@@ -658,7 +658,7 @@ def test_html_is_escaped():
     text = about(effect=effect, unit=hostile, statement=hostile, source=hostile, notes=(hostile,), picked=(hostile,))
     claim = Claim.measured(**text, transfer={hostile: {hostile: by_hand(2, 3)}})
     page = Reader(bundle(claim)["text/html"])  # as markup, the script would stand in place of the text
-    assert page.text.count(hostile) == 2  # statement, condition
+    assert page.text.count(hostile) == 3  # statement, condition, what was picked
     assert any(text.endswith(hostile) for text in page.text[page.text.index("else") :])  # behind the axis
     for start in ("Criterion", "Note", "Source", "Verdict", f"{hostile}, on"):
         assert any(hostile in text for text in page.text if text.startswith(start))

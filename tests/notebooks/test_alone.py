@@ -43,7 +43,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(folder: Path
     with zipfile.ZipFile(wheel) as file:
         held = {name for name in file.namelist() if ".dist-info/" not in name}
     assert held == {name for name in names if (ROOT / name).is_file()}
-    assert "bnlib/results/faster.json" in held
+    assert "bnlib/results/lr-gain.json" in held
 
 
 def test_a_copy_lies_in_an_empty_folder(folder: Path):

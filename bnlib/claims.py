@@ -24,6 +24,7 @@ TRANSFERS, WEAKER, TURNS = "transfers", "weaker", "turns"
 OPERATORS = (">", "<", "within")
 KINDS = ("exact", "statistical")
 PRIMARY = 3  # parts at most that decide a claim
+UNFOLDED = 4  # parts at most that decide nothing and stand open on the card
 
 # Of each measure the region in which two variants count as equal, the same throughout the book.
 # A share of settings has a wider one than an accuracy: each seed tries a dozen.
@@ -400,25 +401,24 @@ class Claim:
                 f"{plot.row(part)}<span>{html.escape(self._told(part))}</span></div></td></tr>\n"
             )
 
+        def table(parts: Sequence[Part]) -> str:
+            rows = "".join(map(row, parts))
+            return f'<table class="bn-claim-table">\n<tbody>\n{rows}{plot.last()}</tbody>\n</table>\n'
+
         plot = Forest(self)
-        rows = "".join(map(row, self._all))
+        folded = len(self.others) > UNFOLDED
+        shown = self.parts + self.transfers + (() if folded else self.others)
+        picks = "".join(f"<li>{html.escape(text)}</li>\n" for text in self.picked)
         return (
             f'<section class="bn-claim bn-{self.verdict.replace(" ", "-")}" id="claim-{html.escape(self.id)}">\n'
             f'<p class="bn-claim-statement">{html.escape(self.statement)}</p>\n'
             f'<p class="bn-claim-criterion">Criterion: {html.escape(self._with_unit(str(self.criterion)))}</p>\n'
-            f'<table class="bn-claim-table">\n<tbody>\n{rows}{plot.last()}</tbody>\n</table>\n'
+            + table(shown)
+            + (_fold(f"{len(self.others)} further conditions, which decide nothing", table(self.others)) * folded)
             + "".join(f'<p class="bn-claim-note">Note: {html.escape(note)}</p>\n' for note in self.notes)
-            + self._picked()
+            + (_fold("What was picked", f"<ul>\n{picks}</ul>\n") if picks else "")
             + f'<p class="bn-claim-source">Source: {html.escape(self.source)}</p>\n'
             f'<p class="bn-claim-verdict">Verdict: {html.escape(self.headline)}</p>\n</section>'
-        )
-
-    def _picked(self) -> str:
-        if not self.picked:
-            return ""
-        items = "".join(f"<li>{html.escape(text)}</li>\n" for text in self.picked)
-        return (
-            f'<details class="bn-claim-picked">\n<summary>What was picked</summary>\n<ul>\n{items}</ul>\n</details>\n'
         )
 
     def _json(self) -> dict[str, Any]:
@@ -555,6 +555,10 @@ def _looked(condition: str, effect: Effect, criterion: Criterion, data: str = ""
         if (verdict := judged(look, criterion)) != OPEN:
             return Part(condition, look, look.n, verdict, data)
     return Part(condition, look, look.n, AT_THE_MARGIN if look.n >= MOST else OPEN, data)
+
+
+def _fold(summary: str, inside: str) -> str:
+    return f'<details class="bn-claim-fold">\n<summary>{summary}</summary>\n{inside}</details>\n'
 
 
 def _likelihood(value: float | None) -> float | None:

@@ -24,6 +24,7 @@ from bnlib.claims import (
     SMALLER,
     TRANSFERS,
     TURNS,
+    UNFOLDED,
     WEAKER,
     Claim,
     Criterion,
@@ -650,6 +651,21 @@ def test_rows_that_do_not_decide_have_classes_of_their_own():
         "bn-transfer",
         "bn-other",
     ]
+
+
+@pytest.mark.parametrize("number", [UNFOLDED, UNFOLDED + 1])
+def test_many_parts_that_decide_nothing_are_folded(number: int):
+    effects = {"a": by_hand(*YES)} | {f"other {i}": by_hand(*NO) for i in range(number)}
+    claim = Claim.measured(**about(MORE, effect=effects, primary=["a"]))
+    page = bundle(claim)["text/html"]
+    open_, *folds = page.split("<details")
+    assert len(folds) == (number > UNFOLDED)
+    assert (">other 0<" in open_) == (number == UNFOLDED)
+    assert all(f">other {i}<" in page for i in range(number))
+    assert Reader(page).classes.count("bn-other") == number
+    if folds:
+        assert f"<summary>{number} further conditions, which decide nothing</summary>" in folds[0]
+        assert open_.count("bn-axis") == folds[0].count("bn-axis") == 1
 
 
 def test_html_is_escaped():

@@ -245,10 +245,11 @@ class Comparison:
             cases, places = [], []
             for arm, table in zip(arms, tables, strict=True):
                 points = list(product(*arm.grid.values()))
+                if len(points) == 1:
+                    continue
                 who = list(range(len(points))) if seeds.start == 0 else _best(table)
-                at_once = [who[at : at + AT_ONCE] for at in range(0, len(who), AT_ONCE)] if len(points) > 1 else []
-                for some in at_once:
-                    place = list(product(some, seeds))
+                for at in range(0, len(who), AT_ONCE):
+                    place = list(product(who[at : at + AT_ONCE], seeds))
                     runs = [{"seed": SELECTION[k], **dict(zip(arm.grid, points[i], strict=True))} for i, k in place]
                     cases.append(({**arm.labels, "stage": what}, {**arm.arguments, "runs": runs}))
                     places.append((arm, table, place))

@@ -272,6 +272,11 @@ def test_a_penalty_is_the_runs_and_is_scored_by_what_is_aimed_at():
         rest = [1 / (1 + r) if v >= least else 0.0 for v, r in zip(ended["val"], ended["remains"], strict=True)]
         np.testing.assert_allclose(found["scored"], ended["val"] if aim == "accuracy" else rest, rtol=1e-9)
     assert min(rest) == 0.0 < max(rest)
+    runs = [{**run, "penalty": size} for run in RUNS for size in (0.1, 1.0)]
+    mixed = fixes.pulled(aim="accuracy", least=0.0, runs=runs, steps=8, **TAKEN)
+    for i, size in enumerate((0.1, 1.0)):
+        alone = fixes.ended(way={"penalty": size}, lr=0.3, steps=8, **HOW)
+        np.testing.assert_allclose(mixed["remains"][i::2], alone["remains"], rtol=1e-9)
 
 
 def test_beside_the_best_rate_the_pick_is_that_of_the_whole_gradient():

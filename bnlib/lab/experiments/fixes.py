@@ -523,7 +523,7 @@ def _at_start(
 
 
 def pulled(*, aim: str, least: float, runs: Sequence[Settings], **how: Any) -> Values:
-    """Train with a penalty, the same for all runs.
+    """Train with a penalty, the runs of each size together.
 
     Parameters
     ----------
@@ -534,9 +534,13 @@ def pulled(*, aim: str, least: float, runs: Sequence[Settings], **how: Any) -> V
     -------
     values : those of :func:`taken`, and "scored", the larger the nearer to the aim
     """
-    (size,) = {run["penalty"] for run in runs}
-    own = [{name: value for name, value in run.items() if name != "penalty"} for run in runs]
-    values = taken(way={"penalty": size}, runs=own, **how)
+    values: Values = {}
+    for size in dict.fromkeys(run["penalty"] for run in runs):
+        who = [i for i, run in enumerate(runs) if run["penalty"] == size]
+        own = [{name: value for name, value in runs[i].items() if name != "penalty"} for i in who]
+        for name, found in taken(way={"penalty": size}, runs=own, **how).items():
+            for i, value in zip(who, found, strict=True):
+                values.setdefault(name, [None] * len(runs))[i] = value
     scores = values["val"]
     if aim == "small rest":
         scores = [1 / (1 + r) if v >= least else 0.0 for v, r in zip(scores, values["remains"], strict=True)]

@@ -1,5 +1,6 @@
 """What chapter 9 measures, against bnlib's training, its running statistics and closed forms."""
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -9,146 +10,10 @@ from sklearn.datasets import load_digits
 
 from bnlib.data import load
 from bnlib.lab import nets
-from bnlib.lab.experiments import by_layer, serving
+from bnlib.lab.experiments import serving
 from bnlib.lab.nets import mlp
 from bnlib.lab.train import Run, train
-from bnlib.norms import Moments
 from bnlib.running import RunningStats
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """Two networks after 12 steps, and the moments of every batch."""
-    data = serving._splits(2, torch.float64)[0]
-    params, history = serving.begin(2), []
-    for now, found in serving.trained(params, data, serving.rows_of(1078, 60, 2), 0.5, 12):
-        params = now
-        history.append(found)
-    return params, history, data
-
-
-def test_the_training_is_bnlibs(trained):
-    params, _, _ = trained
-    runs = [Run(net=mlp(norm="batch"), seed=seed, lr=0.5, steps=12) for seed in range(2)]
-    for seed, history in enumerate(train(runs, keep=[12], dtype=torch.float64)):
-        for name, theirs in by_layer(history.states[12].params).items():
-            mine = params[name][seed].mT if name.startswith("weight") else params[name][seed, 0]
-            torch.testing.assert_close(mine, theirs[0], rtol=1e-9, atol=1e-12)
-
-
-def test_running_averages_are_bnlibs_and_those_of_its_training(trained):
-    _, history, _ = trained
-    ours, theirs = serving.Average(0.1, 60), [RunningStats.start(100) for _ in range(serving.LAYERS)]
-    for found in history:
-        ours.update(found)
-        theirs = [
-            s.update(Moments(mean[0, 0].numpy(), var[0, 0].numpy(), 60))
-            for s, (mean, var) in zip(theirs, found, strict=True)
-        ]
-    (kept,) = train([Run(net=mlp(norm="batch"), lr=0.5, steps=12)], keep=[12], dtype=torch.float64)
-    for i, (mean, var) in enumerate(ours.known):
-        np.testing.assert_allclose(mean[0, 0], theirs[i].mean, rtol=1e-12)
-        np.testing.assert_allclose(var[0, 0], theirs[i].var, rtol=1e-12)
-        np.testing.assert_allclose(mean[0, 0], kept.states[12].stats[f"{i}.norm"].mean, rtol=1e-7)
-
-
-def test_the_cumulative_average_weighs_all_batches_alike(trained):
-    _, history, _ = trained
-    average = serving.Average(None, 60)
-    for found in history:
-        average.update(found)
-    for i, (mean, var) in enumerate(average.known):
-        torch.testing.assert_close(mean, torch.stack([found[i][0] for found in history]).mean(0))
-        torch.testing.assert_close(var, torch.stack([found[i][1] for found in history]).mean(0) * 60 / 59)
-
-
-@pytest.mark.parametrize("momentum", [0.02, 0.5, 1.0])
-def test_corrected_averages_of_equal_batches_are_those_batches(momentum):
-    average = serving.Average(momentum, 4)
-    batch = [(torch.tensor([[3.0]]), torch.tensor([[0.75]]))]
-    for _ in range(3):
-        average.update(batch)
-    mean, var = average.corrected()[0]
-    assert mean.item() == pytest.approx(3)
-    assert var.item() == pytest.approx(1)  # 0.75 * 4 / 3
-    assert average.left == pytest.approx((1 - momentum) ** 3)
-    assert average.known[0][0].item() == pytest.approx(3 * (1 - (1 - momentum) ** 3))
-
-
-def test_exact_statistics_are_those_of_the_layers_in_use(trained):
-    params, _, data = trained
-    known = serving.exact(params, data.x)
-    _, seen = serving.forward(params, data.x, serving.fixed(known))
-    for (mean, var), z in zip(known, seen, strict=True):
-        torch.testing.assert_close(mean[:, 0], z.mean(1))
-        torch.testing.assert_close(var[:, 0], z.var(1, correction=0))
-
-
-def test_training_mode_in_one_batch_is_use(trained):
-    params, _, data = trained
-    loss, right = serving.in_batches(params, data, 1078, order=3)
-    logits, _ = serving.forward(params, data.x, serving.fixed(serving.exact(params, data.x)))
-    torch.testing.assert_close(loss, serving.losses(logits, data.y))
-    torch.testing.assert_close(right, serving.accuracy(logits, data.y))
-
-
-def test_training_mode_judges_every_batch_by_itself(trained):
-    params, _, data = trained
-    loss, right = serving.in_batches(params, data, 100, order=5)  # 78 images are left out
-    rows = np.random.default_rng([5, 100]).permutation(1078)
-    own = []
-    for start in range(0, 1000, 100):
-        chosen = torch.as_tensor(rows[start : start + 100])
-        logits, _ = serving.forward(params, data.x[:, chosen], serving.of_batch)
-        own.append((serving.losses(logits, data.y[:, chosen]), serving.accuracy(logits, data.y[:, chosen])))
-    torch.testing.assert_close(loss, torch.stack([a for a, _ in own]).mean(0))
-    torch.testing.assert_close(right, torch.stack([b for _, b in own]).mean(0))
-
-
-def test_what_is_judged_by_running_averages():
-    how = {"lr": 0.5, "seeds": 2, "steps": 12, "batch": 60, "dtype": "float64"}
-    values = serving.averaged(momenta=[0.1, 1.0], at=[4, 12], **how)
-    runs = [Run(net=mlp(norm="batch"), seed=seed, lr=0.5, steps=12) for seed in range(2)]
-    histories = train(runs, dtype=torch.float64)
-    assert [own[1] for own in values["test m 0.1"]] == [h.test_accuracy for h in histories]
-    assert values["test m 1"] == values["test m 1 corrected"]
-    assert values["test m 0.1"] != values["test m 0.1 corrected"]
-    assert np.shape(values["loss cumulative"]) == np.shape(values["val exact"]) == (2, 2)
-
-
-def test_both_losses_of_an_untrained_network():
-    values = serving.two_losses(
-        lr=0.0, batch=60, steps=1, sizes=[4, 359], orders=1, seeds=2, dtype="float64"
-    )  # fmt: skip
-    params, (train_set, val, test) = serving.begin(2), serving._splits(2, torch.float64)
-    known = serving.fixed(serving.exact(params, train_set.x))
-    for name, data in (("train", train_set), ("test", test)):
-        logits, _ = serving.forward(params, data.x, known)
-        assert values[f"{name} use"] == serving.losses(logits, data.y).tolist()
-        assert values[f"{name} use accuracy"] == serving.accuracy(logits, data.y).tolist()
-    assert values["val"] == serving.accuracy(serving.forward(params, val.x, known)[0], val.y).tolist()
-    loss, right = serving.in_batches(params, test, 359, 0)
-    assert values["test 359"] == loss.tolist()
-    assert values["test 359 accuracy"] == right.tolist()
-    assert values["train use"] != values["train 4"]
-
-
-@pytest.mark.parametrize("split", ["file order", "random"])
-def test_a_shifted_network_is_tested_on_the_end_of_the_file(split):
-    values = serving.adapted(split=split, lr=0.0, steps=1, batch=60, sizes=[299], seeds=2, dtype="float64")
-    x, y = load_digits(return_X_y=True)
-    late = np.random.default_rng(1)
-    late.permutation(1198)
-    rows = late.permutation(599) + 1198
-    if split == "random":
-        rows = late.permutation(1797)[1198:]
-    params = {name: p[1:] for name, p in serving.begin(2).items()}
-    known = serving.exact(params, torch.tensor(x[rows[300:]] / 16)[None])
-    logits, _ = serving.forward(params, torch.tensor(x[rows[:300]] / 16)[None], serving.fixed(known))
-    assert values["new 299"][1] == (logits[0].argmax(-1).numpy() == y[rows[:300]]).mean()
-
-
-# What the comparisons run
 
 SPEC: dict[str, Any] = {"widths": [12, 8], "activation": "tanh", "norm": "batch", "momentum": 0.3}
 RUNS = [{"seed": 2, "lr": 0.5}, {"seed": 3, "lr": 1.0}]
@@ -180,6 +45,27 @@ def judge(it: dict[str, Any]) -> dict[str, Any]:
     judges = {"other": {"by": "running", "momentum": 0.7}, "this": it}
     values = serving.judged(spec=SPEC, runs=RUNS, steps=STEPS, dtype="float64", judges=judges, inputs="centred")
     return {"val": values["val"], "loss": values["loss, this"], "accuracy": values["accuracy, this"]}
+
+
+def test_parameters_as_the_chapter_writes_them():
+    p, x = serving.begin(2), torch.tensor(load("digits", 1, "centred").x_train[:30])
+    params = nets.start(mlp(norm="batch"), [1], dtype=torch.float64).params
+    h = x
+    for i in range(serving.LAYERS):
+        z = h @ p[f"weight{i}"][1]
+        zhat = (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt()
+        h = torch.sigmoid(p[f"gamma{i}"][1] * zhat + p[f"beta{i}"][1])
+    logits, _ = nets.forward(mlp(norm="batch"), params, x[None])
+    torch.testing.assert_close(h @ p["weight3"][1] + p["bias3"][1], logits[0])
+    one = serving.as_written({path: value[0] for path, value in params.items()})
+    for name, value in p.items():
+        assert torch.equal(one[name], value[1])
+
+
+def test_mini_batches_of_every_seed():
+    for rows, theirs in zip(islice(serving.rows_of(100, 60, 3), 4), serving.batches(100, 60, 2), strict=False):
+        assert rows.shape == (3, 60)
+        assert torch.equal(rows[2], theirs)
 
 
 @pytest.mark.parametrize("images", ["test", "train"])

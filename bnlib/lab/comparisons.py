@@ -123,7 +123,7 @@ class Question:
         pairs = [pair for there in (self.parts, *self.transfers.values()) for pair in there.values()]
         arms = {str(_of_arm(labels)): _of_arm(labels) for pair in pairs for labels in pair}.values()
         differ = [name for name in next(iter(arms)) if len({str(arm.get(name)) for arm in arms}) > 1]
-        return {", ".join(str(arm[name]) for name in differ) or "all": record.picked(**arm) for arm in arms}
+        return {", ".join(_word(arm[name]) for name in differ) or "all": record.picked(**arm) for arm in arms}
 
     def notes(self, record: Record) -> tuple[str, ...]:
         """Which of the arms that decide were picked at the edge of their grid."""
@@ -309,6 +309,10 @@ def _fits(arm: Arm, labels: Labels) -> bool:
 def _point(pick: Mapping[str, Any]) -> dict[str, float]:
     """The settings of a pick."""
     return {name: value for name, value in pick.items() if name not in ("edge", "near", "grid")}
+
+
+def _word(label: Any) -> str:
+    return ", ".join(map(str, label)) if isinstance(label, list | tuple) else str(label)
 
 
 def _of_arm(labels: Labels) -> dict[str, Any]:

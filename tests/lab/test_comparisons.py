@@ -12,7 +12,7 @@ from joblib import parallel_config
 
 from bnlib.claims import AT_THE_MARGIN, HOLDS, SAME, more, same
 from bnlib.lab import records
-from bnlib.lab.comparisons import SELECTION, Arm, Comparison, Question, middle
+from bnlib.lab.comparisons import SELECTION, Arm, Comparison, Question, _word, middle
 from bnlib.lab.records import Settings, Values, load, measure, measured, read
 
 CALLS: list[list[Settings]] = []
@@ -130,6 +130,7 @@ def test_what_was_picked_is_on_the_card_with_the_next_rate():
     fixed = replace(TOY, settings={**TOY.settings, "lrs": [1.0]})
     picked = fixed.claims(read("toy", record_of(fixed)))["toy"].picked
     assert picked[0] == "clear, 1: gain 2, lr 1"  # with no next rate
+    assert _word(["faint", "noise"]) == "faint, noise"
     one = replace(TOY, questions=[question(parts={"": ({"net": "clear", "arm": 1},)}, how="mean")])
     assert one.claims(read("toy", record_of(one)))["toy"].picked[0].startswith("all: gain 2")
 

@@ -155,23 +155,27 @@ def widths(
 
 
 def _ranges(
-    places: list[list[str]], lrs: list[float], gains: list[float], held: dict[str, dict[str, list[float]]], **how: Any
+    places: list[list[Any]], lrs: list[float], gains: list[float], held: dict[str, dict[str, list[float]]], **how: Any
 ) -> Iterator[Arm]:
     """The range of rates at the best gain, and of gains at the best rate, that reach the target after the budget.
 
-    ``held`` are the values from which the setting that is held is picked, by the width of the range. On digits also
-    with a warm-up, a cosine schedule and weight decay in both arms.
+    ``places``: what ranges, data, inputs, training, units. "modern" training has a warm-up, a cosine schedule and
+    weight decay, in both arms. ``held`` are the values from which the setting that is held is picked, by the width of
+    the range.
     """
     modern = {"warm_up": how["steps"] // 10, "schedule": "cosine", "decay": 1e-4}
-    for (data, inputs), activation, norm in product(places, held, NORMS):
-        labels = {"data": data, "inputs": inputs, "activation": activation, "norm": norm}
-        spec = {"inputs": SIZES[data], "activation": activation, "norm": norm}
-        for over, values, other in (("lr", lrs, "gain"), ("gain", gains, "lr")):
-            grid = {other: held[activation][other]}
+    for over, data, inputs, training, units in places:
+        values, other = (lrs, "gain") if over == "lr" else (gains, "lr")
+        for activation, norm in product(units, NORMS):
+            spec = {"inputs": SIZES[data], "activation": activation, "norm": norm}
             arguments = {"spec": spec, "data": data, "inputs": inputs, "over": over, "values": values, **how}
-            yield Arm(labels | {"over": over, "training": "plain"}, arguments, grid, "decades")
-            if over == "lr" and (data, inputs) == ("digits", "centred"):
-                yield Arm(labels | {"over": over, "training": "modern"}, arguments | modern, grid, "decades")
+            yield Arm(
+                {"data": data, "inputs": inputs, "activation": activation, "norm": norm, "over": over,
+                 "training": training},
+                arguments | (modern if training == "modern" else {}),
+                {other: held[activation][other]},
+                "decades",
+            )  # fmt: skip
 
 
 def _range(over: str, activation: str, **to: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -197,11 +201,14 @@ HELD = {
 
 ranges = Comparison(
     "ranges", _ranges, widths,
-    {"seeds": 64, "steps": 300, "target": 0.9, "lrs": half_decades(0.001, 316), "gains": half_decades(0.01, 31.6),
-     "held": HELD, "places": [["digits", "centred"], ["digits", "raw"], ["mnist 14x14", "centred"]],
-     "dtype": "float32"},
-    SLICE | {"places": [["digits", "centred"]], "held": {"sigmoid": {"gain": [4.0], "lr": [1.0]}}, "lrs": [0.1, 1.0],
-             "gains": [1.0, 4.0], "target": 0.1},
+    {"seeds": 64, "steps": 300, "target": 0.9, "lrs": half_decades(0.00316, 316), "gains": half_decades(0.01, 31.6),
+     "held": HELD, "dtype": "float32",
+     "places": [["lr", "digits", "centred", "plain", list(NAMES)], ["lr", "digits", "centred", "modern", ["relu"]],
+                ["lr", "digits", "raw", "plain", ["sigmoid"]], ["lr", "mnist 14x14", "centred", "plain", list(NAMES)],
+                ["gain", "digits", "centred", "plain", list(NAMES)]]},
+    SLICE | {"places": [["lr", "digits", "centred", "modern", ["sigmoid"]],
+                        ["gain", "digits", "centred", "plain", ["sigmoid"]]],
+             "held": {"sigmoid": {"gain": [4.0], "lr": [1.0]}}, "lrs": [0.1, 1.0], "gains": [1.0, 4.0], "target": 0.1},
     [
         Question(
             id="lr-range", **_wide, unit="decades of rate, with - without",
@@ -209,8 +216,8 @@ ranges = Comparison(
             "units (digits, centred inputs, SGD, each at its best gain).",
             source="Ioffe and Szegedy (2015), section 3.3",
             parts={name: _range("lr", a) for a, name in NAMES.items()},
-            others={f"{name}, raw pixels": _range("lr", a, inputs="raw") for a, name in NAMES.items()}
-            | {f"{name}, warm-up, cosine, decay": _range("lr", a, training="modern") for a, name in NAMES.items()},
+            others={"sigmoid, raw pixels": _range("lr", "sigmoid", inputs="raw"),
+                    "ReLU, warm-up, cosine, decay": _range("lr", "relu", training="modern")},
             transfers={"MNIST 14 x 14": {name: _range("lr", a, data="mnist 14x14") for a, name in NAMES.items()}},
         ),
         Question(
@@ -219,8 +226,6 @@ ranges = Comparison(
             "units (digits, centred inputs, SGD, each at its best rate).",
             source="Ioffe and Szegedy (2015), section 3.3",
             parts={name: _range("gain", a) for a, name in NAMES.items()},
-            others={f"{name}, raw pixels": _range("gain", a, inputs="raw") for a, name in NAMES.items()},
-            transfers={"MNIST 14 x 14": {name: _range("gain", a, data="mnist 14x14") for a, name in NAMES.items()}},
         ),
     ],
 )  # fmt: skip

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import batch_norm, linear
 
 from bnlib.data import load
-from bnlib.lab.experiments.signals import _seen, distances, drifted, drifting, ended
+from bnlib.lab.experiments.signals import _seen, distances, drifting, ended
 from bnlib.lab.layers import Params, State
 from bnlib.lab.nets import Net, mlp
-from bnlib.lab.train import History, Run, train
+from bnlib.lab.train import Run, train
 
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 
@@ -46,7 +46,7 @@ HOW = {"data": "digits", "dtype": "float64"}
 
 def plain(what: What, params: Params, x: Tensor) -> dict[str, list[np.ndarray]]:
     """The hidden layers of a plain network with the batch's own statistics: by place, for each layer (units, N)."""
-    own, h, found = {name: value[0].double() for name, value in params.items()}, x, {"z": [], "xhat": [], "pre": []}
+    own, h, found = {name: value[0].double() for name, value in params.items()}, x, {"xhat": [], "pre": []}
     for i in range(len(what.widths)):
         z = pre = linear(h, own[f"{i}.affine.weight"], own.get(f"{i}.affine.bias"))
         norm = [own[f"{i}.norm.{name}"] for name in ("gamma", "beta")] if f"{i}.norm.gamma" in own else None
@@ -57,7 +57,6 @@ def plain(what: What, params: Params, x: Tensor) -> dict[str, list[np.ndarray]]:
         if norm and what.placement == "after":
             xhat, h = plain_norm(h, *norm)
             found["xhat"].append(xhat)
-        found["z"].append(z)
         found["pre"].append(pre)
     return {place: [value.T.numpy() for value in values] for place, values in found.items()}
 
@@ -69,13 +68,7 @@ def plain_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def images(run: Run) -> Tensor:
-    return torch.tensor(load(run.data, run.seed).x_train)
-
-
-def histories(net: Net, seeds: int, lr: float, steps: int, each: int, gain: float = 1.0) -> list[History]:
-    """The runs as the book trains them, in float64."""
-    runs = [Run(net=net, seed=seed, lr=lr, steps=steps, gain=gain) for seed in range(seeds)]
-    return train(runs, every=each, keep=range(0, steps + 1, each), dtype=torch.float64)
+    return torch.tensor(load(run.data, run.seed, run.inputs).x_train)
 
 
 # Distances
@@ -114,33 +107,40 @@ def test_seen_is_every_place_of_every_hidden_layer_for_all_training_images(what:
 # Drift
 
 
-@pytest.mark.parametrize(("norm", "places"), [("none", ["z"]), ("batch", ["z", "xhat", "pre"])])
-def test_what_does_not_learn_does_not_drift(norm: str, places: list[str]):
-    values = drifted(spec={"widths": [7, 5], "norm": norm}, seeds=2, lr=0.0, steps=6, each=2, **HOW)
-    drifts = {f"{kind} {place}" for place in places for kind in ("raw", "scaled")}
-    assert values.keys() == {"val", "test"} | drifts
-    assert all(values[name] == [0.0, 0.0] for name in drifts)
+DRIFTS = {f"{kind} {name}" for kind in ("raw", "scaled") for name in ("pre", "norm")}
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_what_does_not_learn_does_not_drift(norm: str):
+    runs = [{"seed": seed, "lr": 0.0} for seed in range(2)]
+    values = drifting(spec={"widths": [7, 5], "norm": norm}, runs=runs, steps=6, each=2, inputs="centred", **HOW)
+    assert values.keys() == {"val", "test"} | DRIFTS
+    assert all(values[name] == [0.0, 0.0] for name in DRIFTS)
     assert all(len(values[name]) == 2 for name in ("val", "test"))
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_drift_is_scipys_distance_between_snapshots_of_the_last_hidden_layer(norm: str):
-    what = What(norm=norm)
-    values = drifted(spec={"widths": [7, 5], "norm": norm}, seeds=2, lr=2.0, steps=6, each=2, **HOW)
-    runs = histories(what.net, seeds=2, lr=2.0, steps=6, each=2)
-    assert values["val"] == [h.val_accuracy[-1] for h in runs]
-    assert values["test"] == [h.test_accuracy for h in runs]
-    for i, history in enumerate(runs):
+@pytest.mark.parametrize("inputs", ["raw", "centred"])
+def test_drift_is_scipys_distance_between_snapshots_of_what_the_last_activation_is_given(norm: str, inputs: str):
+    what = What(activation="tanh", norm=norm)
+    runs = [{"seed": 1, "lr": 0.5, "gain": 1.5}, {"seed": 0, "lr": 2.0, "gain": 0.7}]
+    spec = {"widths": [7, 5], "activation": "tanh", "norm": norm}
+    values = drifting(spec=spec, runs=runs, steps=6, each=2, inputs=inputs, **HOW)
+    own = [Run(net=what.net, steps=6, inputs=inputs, **run) for run in runs]
+    histories = train(own, every=6, keep=range(0, 7, 2), dtype=torch.float64)
+    assert values["val"] == [h.val_accuracy[-1] for h in histories]
+    assert values["test"] == [h.test_accuracy for h in histories]
+    for i, history in enumerate(histories):
         nets = [plain(what, history.states[step].params, images(history.run)) for step in (0, 2, 4, 6)]
-        for place in ("z",) if norm == "none" else ("z", "xhat", "pre"):
+        for name, place in {"pre": "pre", "norm": "xhat" if norm == "batch" else "pre"}.items():
             raw, scaled = [], []
             for net, later in pairwise(nets):
                 for a, b in zip(net[place][1], later[place][1], strict=True):
                     raw.append(wasserstein_distance(a, b))
                     scaled.append(raw[-1] / a.std())
             assert len(raw) == 3 * 5
-            assert values[f"raw {place}"][i] == pytest.approx(np.mean(raw))
-            assert values[f"scaled {place}"][i] == pytest.approx(np.mean(scaled))
+            assert values[f"raw {name}"][i] == pytest.approx(np.mean(raw))
+            assert values[f"scaled {name}"][i] == pytest.approx(np.mean(scaled))
 
 
 # The end of a training
@@ -150,7 +150,8 @@ def test_drift_is_scipys_distance_between_snapshots_of_the_last_hidden_layer(nor
 def test_saturated_is_the_share_of_inputs_beyond_4_at_the_end(norm: str):
     what = What(widths=(9, 3), norm=norm)
     values = ended(spec={"widths": [9, 3], "gain": 4.0, "norm": norm}, seeds=3, lr=4.0, steps=30, **HOW)
-    runs = histories(what.net, seeds=3, lr=4.0, steps=30, each=30, gain=4.0)
+    own = [Run(net=what.net, seed=seed, lr=4.0, steps=30, gain=4.0) for seed in range(3)]
+    runs = train(own, every=30, keep=[30], dtype=torch.float64)
     assert values.keys() == {"val", "test", "saturated"}
     assert values["val"] == [h.val_accuracy[-1] for h in runs]
     assert values["test"] == [h.test_accuracy for h in runs]
@@ -161,22 +162,3 @@ def test_saturated_is_the_share_of_inputs_beyond_4_at_the_end(norm: str):
             shares.append(beyond / (width * 1078))
         assert share == pytest.approx((shares[0] + shares[1]) / 2)  # a layer counts as much as another, however wide
         assert share > 0.05
-
-
-# Comparisons
-
-
-@pytest.mark.parametrize("norm", ["none", "batch"])
-def test_drifting_is_drifted_for_each_run_of_what_the_activation_is_given(norm: str):
-    spec = {"widths": [7, 5], "activation": "tanh", "norm": norm}
-    how = {"steps": 6, "each": 3, "data": "digits", "dtype": "float64"}
-    found = drifting(
-        spec=spec, runs=[{"seed": 1, "lr": 0.3, "gain": 1.5}, {"seed": 0, "lr": 0.3, "gain": 0.7}], inputs="raw", **how
-    )
-    pre, normed = ("pre", "xhat") if norm == "batch" else ("z", "z")
-    for i, (seed, gain) in enumerate(((1, 1.5), (0, 0.7))):
-        old = drifted(spec={**spec, "gain": gain}, seeds=2, lr=0.3, **how)
-        for kind in ("raw", "scaled"):
-            assert found[f"{kind} pre"][i] == pytest.approx(old[f"{kind} {pre}"][seed], rel=1e-9)
-            assert found[f"{kind} norm"][i] == pytest.approx(old[f"{kind} {normed}"][seed], rel=1e-9)
-        assert (found["val"][i], found["test"][i]) == (old["val"][seed], old["test"][seed])

@@ -132,6 +132,19 @@ def test_the_files_hold_every_effect(claims: list[ledger.CLAIM]):
 # On the page
 
 
+def test_the_readme_and_the_first_page_count_as_the_ledger_does(site: Path):
+    sentence = ledger.counted(ledger.gather(CHAPTERS))
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert sentence in readme, f"README.md must say: {sentence}"
+    page = BeautifulSoup((site / "chapters/index.html").read_text("utf-8"), "html.parser")
+    assert sentence in page.get_text()
+    surprising = page.select(".bn-verdicts li")
+    assert len(surprising) == 5
+    for item in surprising:
+        name, _, anchor = item.a["href"].partition("#")
+        assert BeautifulSoup((site / "chapters" / name).read_text("utf-8"), "html.parser").find(id=anchor)
+
+
 def test_the_page_is_complete_and_its_links_lead_to_the_cards(site: Path):
     page = BeautifulSoup((site / "chapters/ledger.html").read_text("utf-8"), "html.parser")
     found = ledger.gather(CHAPTERS)

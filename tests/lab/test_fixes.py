@@ -16,7 +16,10 @@ from bnlib.lab.nets import mlp, seen, start
 from bnlib.lab.train import Run, batches, train
 from bnlib.norms import batch_layout
 
-HOW = {"activation": "tanh", "gain": 1.5, "seeds": 2, "batch": 60, "every": 1, "target": 0.5}
+HOW: dict[str, Any] = {
+    "activation": "tanh", "gain": 1.5, "batch": 60, "data": "digits", "inputs": "raw", "dtype": "float64",
+}  # fmt: skip
+RUNS = [{"seed": seed, "lr": 0.3} for seed in range(2)]
 
 
 @pytest.fixture
@@ -110,18 +113,20 @@ def test_a_repair_standardizes_every_layer(activation):
 
 
 def test_the_plain_way_is_bnlibs_training():
-    histories = train(
-        [Run(net=mlp(activation="tanh"), gain=1.5, seed=seed, lr=0.3, steps=12) for seed in range(2)],
-        dtype=torch.float64,
-    )
-    values = fixes.ended(way={"learn": ["weight", "bias"]}, lr=0.3, steps=12, **HOW)
+    own = [Run(net=mlp(activation="tanh"), gain=1.5, seed=seed, lr=0.3, steps=30) for seed in range(2)]
+    histories = train(own, dtype=torch.float64)
+    way = {"learn": ["weight", "bias"]}
+    values = fixes.taken(way=way, runs=RUNS, steps=30, **HOW)
     assert values["test"] == [h.test_accuracy for h in histories]
     assert values["val"] == [h.val_accuracy[-1] for h in histories]
+    values = fixes.taken(way=way, runs=RUNS, steps=30, every=list(range(1, 31)), until=0.5, **HOW)
     assert values["steps_to"] == [h.steps_to(0.5) for h in histories]
+    assert max(values["steps_to"]) < 30
 
 
 def test_batch_norm_is_judged_by_the_whole_training_set():
-    values = fixes.ended(way={"normalize": "batch"}, lr=0.0, steps=1, **HOW)
+    runs = [{**run, "lr": 0.0} for run in RUNS]
+    values = fixes.taken(way=fixes.WHOLE, runs=runs, steps=1, **HOW)
     params = fixes.begin(2, 1.5)
     for seed in range(2):
         digits = load("digits", seed)
@@ -134,12 +139,11 @@ def test_batch_norm_is_judged_by_the_whole_training_set():
         assert values["test"][seed] == right.mean()
 
 
-def test_moving_averages_are_judged_with_both():
-    values = fixes.ended(way={"normalize": "averages", "momentum": 1.0}, lr=0.3, steps=12, **HOW)
-    cut = fixes.ended(way={"normalize": "batch", "cut": ["mean", "variance"]}, lr=0.3, steps=12, **HOW)
-    assert values["test"] == cut["test"]  # with momentum 1 the training is the same
-    assert values["test averages"] != values["test"]
-    assert "test averages" not in cut
+def test_averages_of_momentum_1_are_batch_norm_with_both_paths_cut():
+    ways = {"normalize": "averages", "momentum": 1.0}, {"normalize": "batch", "cut": ["mean", "variance"]}
+    ones, cut = (fixes.taken(way=way, runs=RUNS, steps=12, **HOW) for way in ways)
+    np.testing.assert_allclose(ones["remains"], cut["remains"], rtol=1e-9)
+    assert ones["test"] == cut["test"]
 
 
 def test_shifted_activations_have_other_means():
@@ -159,37 +163,44 @@ def test_what_is_undone_by_hand():
 
 
 def test_a_repaired_network_tells_what_was_undone_in_each_layer():
-    values = fixes.ended(way={"repair": "always"}, lr=0.1, steps=3, **HOW)
-    for name in ("undone", "undone z", "cosine", "cosine z"):
-        assert np.shape(values[name]) == (2, fixes.LAYERS)
-    assert (np.array(values["cosine z"]) < -0.5).all()  # in z the two pull against each other
+    found = fixes.histories(way={"repair": "always"}, runs=RUNS, steps=3, **HOW)
+    assert all(h.noted["against"].shape == (3, 3, fixes.LAYERS) for h in found)  # of each step
+    values = fixes.taken(way={"repair": "always"}, runs=RUNS, steps=3, **HOW)
+    assert values == fixes.taken(way={"repair": "always"}, runs=RUNS, steps=3, **HOW)
+    dot, step, _ = found[1].noted["against"].sum(0)
+    assert [values[f"undone {i + 1}"][1] for i in range(fixes.LAYERS)] == pytest.approx(list(-dot / step))
     assert max(values["remains"]) < 1e-9
 
 
 def test_a_repair_at_the_start_and_learned_gamma_and_beta_are_crossed():
-    ways = {labels["way"]: case["way"] for labels, case in fixes.starts.cases(**fixes.starts.settings)}
+    ways = {
+        (labels["learned"], labels["repaired"]): case["way"]
+        for labels, case in fixes.at_start.cases(**fixes.at_start.settings)
+    }
     assert len(ways) == 4
-    for name, way in ways.items():
-        assert ("repair" in way) == name.startswith("start")
-        assert ("learn" not in way) == name.endswith("gamma and beta")  # what is not named is learned: all
+    for (learned, repaired), way in ways.items():
+        assert way.get("repair") == ("start" if repaired else None)
+        assert ("learn" not in way) == learned  # what is not named is learned: all
 
 
-@pytest.mark.parametrize("way", [case["way"] for _, case in fixes.starts.cases(**fixes.starts.settings)][:20:5])
-def test_each_start_is_trained_by_plain_steps(way):
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("repaired", [False, True])
+def test_each_start_is_trained_by_plain_steps(learned, repaired):
+    way: dict[str, Any] = ({} if learned else {"learn": ["weight", "bias"]}) | ({"repair": "start"} if repaired else {})
     digits, net = load("digits", 0), fixes.network({}, "tanh")
     x, y = torch.tensor(digits.x_train)[None], torch.tensor(digits.y_train)
     params = start(net, [0], [1.5], dtype=torch.float64).params
-    if "repair" in way:
+    if repaired:
         fixes.repair(net, params, x)
-    learned = [name for name in params if "learn" not in way or name.endswith(("weight", "bias"))]
+    moved = [name for name in params if learned or name.endswith(("weight", "bias"))]
     for _, rows in zip(range(4), batches(x.shape[1], 60, 0), strict=False):
-        leaves = {name: p.detach().requires_grad_(name in learned) for name, p in params.items()}
+        leaves = {name: p.detach().requires_grad_(name in moved) for name, p in params.items()}
         logits = by_hand({name: p[0] for name, p in by_layer(leaves).items()}, x[0, rows])
-        grads = torch.autograd.grad(cross_entropy(logits, y[rows]), [leaves[name] for name in learned])
-        params = params | {name: params[name] - 0.3 * g for name, g in zip(learned, grads, strict=True)}
+        grads = torch.autograd.grad(cross_entropy(logits, y[rows]), [leaves[name] for name in moved])
+        params = params | {name: params[name] - 0.3 * g for name, g in zip(moved, grads, strict=True)}
     biases = torch.cat([params[f"{path}.bias"].flatten() for path in net.affine[:-1]])
-    ended = fixes.ended(way=way, lr=0.3, steps=4, **HOW)
-    assert ended["bias end"][0] == pytest.approx(biases.square().mean().sqrt().item(), rel=1e-9)
+    ended = fixes.histories(way=way, runs=RUNS[:1], steps=4, **HOW)
+    assert ended[0].noted["bias end"][0] == pytest.approx(biases.square().mean().sqrt().item(), rel=1e-9)
 
 
 def by_hand(p: dict[str, torch.Tensor], h: torch.Tensor) -> torch.Tensor:
@@ -199,50 +210,26 @@ def by_hand(p: dict[str, torch.Tensor], h: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_network_that_breaks_counts_as_wrong():
-    values = fixes.ended(way={"penalty": 1e6}, lr=10.0, steps=5, **HOW)
+    values = fixes.taken(way={"penalty": 1e6}, runs=[{**run, "lr": 10.0} for run in RUNS], steps=5, **HOW)
     assert values["test"] == values["val"] == [0.0, 0.0]
 
 
-# What the comparisons run
-
-RAW: dict[str, Any] = {"activation": "tanh", "gain": 1.5, "batch": 60, "data": "digits", "inputs": "raw"}
-TAKEN: dict[str, Any] = {**RAW, "dtype": "float64"}
-RUNS = [{"seed": seed, "lr": 0.3} for seed in range(2)]
-
-
-@pytest.mark.parametrize(
-    "way",
-    [
-        {"learn": ["weight", "bias"]},
-        {"repair": "always"},
-        {"normalize": "averages", "momentum": 0.1},
-        {"normalize": "batch", "cut": ["mean"]},
-    ],
-    ids=str,
-)
-def test_what_is_taken_is_what_the_experiments_take(way):
-    found, ended = fixes.taken(way=way, runs=RUNS, steps=4, **TAKEN), fixes.ended(way=way, lr=0.3, steps=4, **HOW)
-    for name in ("val", "test", "remains"):
-        np.testing.assert_allclose(found[name], ended[name], rtol=1e-9, atol=1e-12)
-    assert ("growth" in found) == ("cut" in way)
-    if "cut" in way:
-        np.testing.assert_allclose(found["growth"], np.divide(ended["bias end"], ended["bias half"]), rtol=1e-9)
-    if "repair" in way:
-        layers = np.stack([found[f"undone {i}"] for i in (1, 2, 3)], 1)
-        np.testing.assert_allclose(layers, ended["undone"], rtol=1e-9)
-
-
-def test_steps_are_counted_until_all_are_there():
-    way = {"learn": ["weight", "bias"]}
-    ended = fixes.ended(way=way, lr=0.3, steps=30, **HOW)["steps_to"]
-    found = fixes.taken(way=way, runs=RUNS, steps=30, every=list(range(1, 31)), until=HOW["target"], **TAKEN)
-    assert found["steps_to"] == ended
-    assert max(ended) < 30
+@pytest.mark.parametrize("cut", [None, "mean", "variance"])
+def test_how_biases_grow_is_told_where_the_mean_is_cut(cut):
+    way = {**fixes.WHOLE, "cut": [] if cut is None else [cut]}
+    values = fixes.taken(way=way, runs=RUNS, steps=4, **HOW)
+    assert ("growth" in values) == (cut == "mean")
+    if cut == "mean":
+        half, end = (
+            [h.noted["bias end"][0] for h in fixes.histories(way=way, runs=RUNS, steps=steps, **HOW)]
+            for steps in (2, 4)
+        )
+        np.testing.assert_allclose(values["growth"], np.divide(end, half))
 
 
 def test_other_data_and_centred_inputs_are_taken():
     runs = [{"seed": 3, "lr": 0.1, "gain": 2.0}]
-    how = {**TAKEN, "data": "mnist 14x14", "inputs": "centred"}
+    how = {**HOW, "data": "mnist 14x14", "inputs": "centred"}
     found = fixes.taken(way={"learn": ["weight", "bias"]}, runs=runs, steps=1, **how)
     net = mlp((196,), (100,) * 3, activation="tanh")
     own = [Run(net=net, seed=3, lr=0.1, gain=2.0, steps=1, data=how["data"], inputs="centred")]
@@ -265,12 +252,13 @@ def test_the_share_of_all_layers_is_that_of_one_vector():
 
 def test_a_penalty_is_the_runs_and_is_scored_by_what_is_aimed_at():
     runs = [{**run, "penalty": 0.1} for run in RUNS]
-    ended = fixes.ended(way={"penalty": 0.1}, lr=0.3, steps=8, **HOW)
+    ended = fixes.taken(way={"penalty": 0.1}, runs=RUNS, steps=8, **HOW)
+    rest: list[float] = []
     for aim, least in (("accuracy", 0.0), ("small rest", max(ended["val"]))):
-        found = fixes.pulled(aim=aim, least=least, runs=runs, steps=8, **TAKEN)
-        np.testing.assert_allclose(found["remains"], ended["remains"], rtol=1e-9)
+        found = fixes.pulled(aim=aim, least=least, runs=runs, steps=8, **HOW)
+        assert found["remains"] == ended["remains"]
         rest = [1 / (1 + r) if v >= least else 0.0 for v, r in zip(ended["val"], ended["remains"], strict=True)]
-        np.testing.assert_allclose(found["scored"], ended["val"] if aim == "accuracy" else rest, rtol=1e-9)
+        assert found["scored"] == (ended["val"] if aim == "accuracy" else rest)
     assert min(rest) == 0.0 < max(rest)
     runs = [{**run, "penalty": size} for run in RUNS for size in (0.1, 1.0)]
     mixed = fixes.pulled(aim="accuracy", least=0.0, runs=runs, steps=8, **TAKEN)
@@ -280,7 +268,7 @@ def test_a_penalty_is_the_runs_and_is_scored_by_what_is_aimed_at():
 
 
 def test_beside_the_best_rate_the_pick_is_that_of_the_whole_gradient():
-    cut, how = {"normalize": "batch", "cut": ["mean"]}, {"steps": 8, **TAKEN, "activation": "relu"}
+    cut, how = {"normalize": "batch", "cut": ["mean"]}, {"steps": 8, **HOW, "activation": "relu"}
     whole = fixes.taken(way=fixes.WHOLE, runs=RUNS, **how)
     moved = fixes.taken(way=cut, runs=[{**run, "lr": 3.0} for run in RUNS], **how)
     found = fixes.beside(way=cut, off=1.0, runs=RUNS, **how)

@@ -1,23 +1,19 @@
 """What chapter 5 measures: the fixes that were tried before batch norm, and batch norm with paths of its gradient cut.
 
-Digits, mini-batches of 60, three hidden layers of 100 units, plain gradient descent, 8 seeds, float64, at the
-gains that suit the plain network (4 for sigmoids, as chapter 8 found). In every hidden
-layer z is the affine map's output, and ``gamma * normalized(z) + beta`` the activation's input: so all ways can learn
-the same functions, and they share their initial weights and their batches; only "none" leaves gamma and beta at 1 and
-0. Rates are picked for each way by the mean validation accuracy at the end. A network that normalizes is judged with
-the statistics of the whole training set.
+Three hidden layers of 100 units, mini-batches of 60, plain gradient descent, centred inputs for all ways. In every
+hidden layer z is the affine map's output, and ``gamma * normalized(z) + beta`` the activation's input: so all ways can
+learn the same functions, and they share their initial weights and their batches. Gamma and beta are learned where a way
+does not say otherwise. A network that normalizes is judged with the statistics of the whole training set.
 
-The comparisons, further below, ask the same of sigmoid, tanh and ReLU, with centred inputs for all ways, on up to 64
-seeds; see :mod:`bnlib.lab.comparisons`. Their criteria were written down before their first run. The records of the
-experiments above were known: raw pixels, 8 seeds (16 for "fixes-start"), sigmoid and tanh. A share of 0.72 to 0.98 of
-the steps was undone, in the upper layers of tanh 0.09 to 0.12; repaired at the start, training took 1.7 to 2.1 times
-fewer steps; penalties left 0.5 to 1.5 where they trained best and 0.08 where they pulled most; moving averages cost up
-to 0.017 of accuracy and cut paths at most 0.006 at the best rates; at the best rate of the whole gradient the mean's
-path was all, 0.64, for sigmoids, and nothing for tanh; biases grew by 1.06 to 1.18. Which parts decide follows from
-what the claims say: the three kinds of unit, in the form that is most usual.
+The criteria were written down before the first run of these measurements. Earlier ones were known, on raw pixels, over
+8 seeds (16 of the repair at the start), of sigmoid and tanh. A share of 0.72 to 0.98 of the steps was undone, in the
+upper layers of tanh 0.09 to 0.12; repaired at the start, training took 1.7 to 2.1 times fewer steps; penalties left 0.5
+to 1.5 where they trained best and 0.08 where they pulled most; moving averages cost up to 0.017 of accuracy and cut
+paths at most 0.006 at the best rates; at the best rate of the whole gradient the mean's path was all, 0.64, for
+sigmoids, and nothing for tanh; biases grew by 1.06 to 1.18. Which parts decide follows from what the claims say: the
+three kinds of unit, in the form that is most usual.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,124 +27,19 @@ from torch import Tensor
 from bnlib.claims import Criterion, more, same
 from bnlib.lab import nets
 from bnlib.lab.comparisons import Arm, Comparison, Pair, Question
-from bnlib.lab.experiments import Cases, by_layer, closer_at_first, half_decades, moments
+from bnlib.lab.experiments import by_layer, closer_at_first, half_decades, moments
 from bnlib.lab.experiments.speed import NAMES, OVERLAP, SIZES
 from bnlib.lab.layers import Activation, Affine, Chain, Draw, Flow, Layer, Norm, Params, Scale, Signal, State
 from bnlib.lab.nets import Net
-from bnlib.lab.records import Experiment, Measurement, Settings, Values
+from bnlib.lab.records import Measurement, Settings, Values
 from bnlib.lab.train import History, Hook, Program, Run, train
 from bnlib.norms import Layout, Moments
 from bnlib.running import RunningStats
 
+CHAPTER = "05_earlier_fixes"
+LEARNED = 0.2  # twice what guessing reaches: a run whose accuracy stays below has failed
 LAYERS, EPS = 3, 1e-5
-
-
-def _penalty(
-    seeds: int, steps: int, gains: dict[str, float], penalties: list[float], lrs: list[float], **how: Any
-) -> Cases:
-    """A penalty on the activations' statistics normalizes imperfectly.
-
-    The penalty is lambda times the mean over the units of each layer, summed over the layers, of mean**2 +
-    (variance - 1)**2 of z in the mini-batch. What remains is the rms of mean and standard deviation - 1 over units and
-    layers, on the training set after training.
-
-    Criterion: it remains > 0.1, at the lambda and the rate with the best validation accuracy, and also at those with
-    the smallest remainder among the ones whose mean validation accuracy is at least 0.90.
-    """
-    ways: dict[str, Settings] = {"none": {"learn": ["weight", "bias"]}, "batch": {"normalize": "batch"}}
-    for size in penalties:
-        ways[f"penalty {size:g}"] = {"penalty": size}
-    yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
-
-
-def _repair(seeds: int, steps: int, gains: dict[str, float], lrs: list[float], **how: Any) -> Cases:
-    """Re-normalizing after each step undoes a good part of the step.
-
-    After each step the weights and biases are changed, layer by layer from below, so that z has mean 0 and standard
-    deviation 1 over the training set; before the first step, too. The control does that before the first step only.
-    For each layer the step and the correction are vectors of its weights and biases; the share that is undone is the
-    sum over the steps of their product, negative, over the sum of the step's square. A step in a random direction of a
-    unit's d weights and bias would lose about 2 / (d + 1).
-
-    Criterion, for each layer at the best rate: the share > 0.1. When that had been seen, the same share in z, over the
-    training set, was added.
-    """
-    ways: dict[str, Settings] = {kind: {"repair": kind} for kind in ("start", "always")}
-    yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
-
-
-def _averages(
-    seeds: int, steps: int, gains: dict[str, float], momenta: list[float], lrs: list[float], **how: Any
-) -> Cases:
-    """With moving averages in place of the batch's own statistics, training works as well as with batch norm.
-
-    Criterion, for each momentum at its best rate: the test accuracy less that of batch norm (record
-    "fixes-penalty", at its best rate) lies within 0 ± 0.01. In a first run these networks were judged with their own
-    averages, which mixes training with judging; that is kept as "test averages".
-    """
-    ways: dict[str, Settings] = {f"momentum {m:g}": {"normalize": "averages", "momentum": m} for m in momenta}
-    yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
-
-
-def _paths(seeds: int, steps: int, gains: dict[str, float], lrs: list[float], **how: Any) -> Cases:
-    """The gradient must flow through the statistics: through the mean, the variance, or both.
-
-    Criterion, for each cut at its best rate: the test accuracy of batch norm with the whole gradient (record
-    "fixes-penalty"), at its best rate, is higher by more than 0.01.
-
-    And without it biases grow without bound, with the mean cut, at the way's best rate. Criterion, with and without
-    beta: the hidden layers' rms bias at the end is more than 1.41 times that after half of the steps, as if it grew at
-    least with the square root of the number of steps.
-    """
-    mean: dict[str, Any] = {"normalize": "batch", "cut": ["mean"]}
-    ways: dict[str, Settings] = {
-        "cut mean": mean,
-        "cut variance": {**mean, "cut": ["variance"]},
-        "cut both": {**mean, "cut": ["mean", "variance"]},
-        "cut mean, no beta": {**mean, "learn": ["weight", "bias", "gamma"]},
-    }
-    yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
-
-
-def _shifted(seeds: int, steps: int, gains: dict[str, float], lrs: list[float], **how: Any) -> Cases:
-    """The mean's path is needed where the layers' inputs have a mean: sigmoids less 1/2, tanh plus 1.
-
-    Criterion, at the best rate of the whole gradient: its test accuracy is higher by more than 0.01 than with the
-    mean's path cut. Set when the records above, and a trial of these two on four seeds, had been seen.
-    """
-    ways: dict[str, Settings] = {
-        "batch": {"normalize": "batch"},
-        "cut mean": {"normalize": "batch", "cut": ["mean"]},
-    }
-    yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
-
-
-def _start(seeds: int, steps: int, gains: dict[str, float], lrs: list[float], **how: Any) -> Cases:
-    """The repair before the first step makes training faster, and not the scale and shift that are learned with it.
-
-    In "fixes-repair" the network that is repaired at the start learns gamma and beta, the plain network does not. Here
-    each of the two is there without the other: repaired or not, gamma and beta learned or left at 1 and 0.
-
-    Criterion, with gamma and beta learned and without, for each activation: the steps to a validation accuracy of
-    0.90 without the repair, divided by those with it, > 1.5. Each way at the rate with the smallest mean on the seeds
-    0 to 7, the ratio on the seeds 8 to 23; who does not get there in time counts with all steps. The accuracy is taken
-    after each step. Set before the first run; the records above had been seen.
-    """
-    fixed = {"learn": ["weight", "bias"]}
-    ways: dict[str, Settings] = {
-        "none": fixed,
-        "none, gamma and beta": {},
-        "start": {"repair": "start", **fixed},
-        "start, gamma and beta": {"repair": "start"},
-    }
-    yield from _cases(ways, gains, lrs, seeds=seeds, steps=steps, **how)
-
-
-def _cases(ways: dict[str, Settings], gains: dict[str, float], lrs: list[float], **how: Any) -> Cases:
-    for (activation, gain), (name, way), lr in product(gains.items(), ways.items(), lrs):
-        yield {"activation": activation, "way": name, "lr": lr}, {
-            "way": way, "activation": activation, "gain": gain, "lr": lr, **how,
-        }  # fmt: skip
+WHOLE: Settings = {"normalize": "batch"}
 
 
 def standardized(z: Tensor, cut: tuple[str, ...] = ()) -> Tensor:
@@ -209,7 +100,16 @@ def of_units(values: Tensor) -> Moments:
 
 
 def network(way: Settings, activation: str, inputs: int = 64) -> Net:
-    """Three hidden layers in one way, as :func:`ended` takes it."""
+    """Three hidden layers in one way.
+
+    Parameters
+    ----------
+    way : "normalize" by "batch" or "averages" (with "momentum"); "cut" as in :func:`standardized`; "learn", the kinds
+        of parameters, by default all. What else a way has is done by hooks: "penalty", lambda; "repair" at the "start"
+        or "always"
+    activation : a name of :data:`bnlib.lab.layers.ACTIVATIONS`
+    inputs : of an example
+    """
     learn = way.get("learn", ["weight", "bias", "gamma", "beta"])
     scale = {"gamma": "gamma" in learn, "beta": "beta" in learn}
     normalize: Layer = {
@@ -268,13 +168,13 @@ def repair(net: Net, params: Params, x: Tensor) -> None:
 class Repair(Hook):
     """Repairs before the first step, and "always", after each as well; notes then how the correction lies to the step.
 
-    "against" is (R, 3, rows): step times correction, step times step, correction times correction; the rows are the
-    hidden layers' weights and biases, then their z over the training set, if "z" is asked for.
+    "against" is (R, 3, layers): step times correction, step times step, correction times correction, of the hidden
+    layers' weights and biases.
     """
 
-    def __init__(self, program: Program, when: str, z: bool = True) -> None:
+    def __init__(self, program: Program, when: str) -> None:
         super().__init__(program)
-        self.always, self.z, (self.x, _) = when == "always", z, program.training_set()
+        self.always, (self.x, _) = when == "always", program.training_set()
         repair(program.net, program.params, self.x)
         self.before = self.rows() if self.always else []
 
@@ -289,13 +189,9 @@ class Repair(Hook):
 
     @torch.no_grad()
     def rows(self) -> list[Tensor]:
-        """Of each hidden layer weights and biases (R, numbers), then of each its z (R, numbers)."""
-        net, params = self.program.net, self.program.params
-        own = [torch.cat([params[f"{i}.weight"].flatten(1), params[f"{i}.bias"]], 1) for i in net.affine[:-1]]
-        if not self.z:
-            return own
-        found = nets.seen(net, State(params, {}), self.x)
-        return [*own, *(found[i].flatten(1) for i in net.affine[:-1])]
+        """Of each hidden layer weights and biases (R, numbers)."""
+        params, paths = self.program.params, self.program.net.affine[:-1]
+        return [torch.cat([params[f"{path}.weight"].flatten(1), params[f"{path}.bias"]], 1) for path in paths]
 
 
 def against(before: list[Tensor], stepped: list[Tensor], repaired: list[Tensor]) -> Tensor:
@@ -308,34 +204,25 @@ def against(before: list[Tensor], stepped: list[Tensor], repaired: list[Tensor])
 
 
 class Watch(Hook):
-    """Looks for the target, and at the biases and z; what it has seen it notes at the end.
+    """Looks at the biases, and at the end at z."""
 
-    It looks for the target after each so many steps; with 0 never.
-    """
-
-    def __init__(self, program: Program, every: int = 0, target: float = math.inf) -> None:
+    def __init__(self, program: Program) -> None:
         super().__init__(program)
-        self.every, self.target, self.steps = every, target, program.runs[0].steps
-        self.reached, self.half = torch.full((len(program.runs),), math.inf), self.rms_bias()
+        self.steps, self.half = program.runs[0].steps, self.rms_bias()
 
     def after(self, step: int) -> Mapping[str, Tensor]:
-        """Judge, as long as a replica has not reached the target."""
+        """What has come of them, after the last step."""
         program = self.program
-        if self.every and step % self.every == 0 and not self.reached.isfinite().all():
-            _, right = program.evaluate(*program.val)
-            self.reached = torch.where((right >= self.target) & self.reached.isinf(), step, self.reached)
         if step == self.steps // 2:
             self.half = self.rms_bias()
         if step < self.steps:
             return {}
         found = nets.seen(program.net, State(program.params, {}), program.training_set()[0])
-        averages = {"test averages": program.evaluate(*program.test, program.stats)[1]}
         return {
-            "steps_to": self.reached,
             "remains": remains([found[path].mT for path in program.net.affine[:-1]]),
             "bias half": self.half,
             "bias end": self.rms_bias(),
-        } | averages
+        }
 
     @torch.no_grad()
     def rms_bias(self) -> Tensor:
@@ -350,91 +237,7 @@ def remains(seen: list[Tensor]) -> Tensor:
     return torch.cat(squares, -1).mean((-2, -1)).sqrt()
 
 
-def ended(
-    *,
-    way: Settings,
-    activation: str,
-    gain: float,
-    lr: float,
-    seeds: int,
-    steps: int,
-    batch: int,
-    every: int,
-    target: float,
-) -> Values:
-    """Train one network for each seed in one way.
-
-    Parameters
-    ----------
-    way : "normalize" by "batch" or "averages" (with "momentum"); "cut" as in :func:`standardized`; "penalty", lambda;
-        "repair" at the "start" or "always"; "learn", the kinds of parameters, by default all
-    every, target : the validation accuracy is taken after each so many steps, and "steps_to" counts until the target
-
-    Returns
-    -------
-    values : a number for each seed: "val", "test", "steps_to"; "remains", the rms of z's mean and standard deviation
-        - 1; "bias half" and "bias end", the rms bias of the hidden layers after half of the steps and all; with moving
-        averages "test averages", judged with them. With "always" for each seed a list with a number for each layer:
-        "undone" and "cosine", of the correction against the step, in weights and biases, and "undone z" and
-        "cosine z", in z over the training set
-    """
-    net = network(way, activation)
-    runs = [Run(net=net, seed=seed, gain=gain, lr=lr, batch=batch, steps=steps) for seed in range(seeds)]
-    hooks = _hooks(way, partial(Watch, every=every, target=target))
-    histories = train(runs, every=steps, dtype=torch.float64, whole=True, exact=True, hooks=hooks)
-    values: Values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
-    names = ["steps_to", "remains", "bias half", "bias end"]
-    names += ["test averages"] if way.get("normalize") == "averages" else []
-    values |= {name: [h.noted[name][0] for h in histories] for name in names}
-    if way.get("repair") == "always":
-        dot, step, correction = np.stack([h.noted["against"] for h in histories]).transpose(2, 1, 0, 3)
-        share, cosine = -dot.sum(0) / step.sum(0), (dot / (step * correction) ** 0.5).mean(0)  # (R, 2 * layers)
-        values |= {"undone": share[:, :LAYERS], "cosine": cosine[:, :LAYERS]}
-        values |= {"undone z": share[:, LAYERS:], "cosine z": cosine[:, LAYERS:]}
-    return values
-
-
-def _hooks(way: Settings, watch: Callable[[Program], Hook] | None, z: bool = True) -> list[Callable[[Program], Hook]]:
-    """What a way needs, around who watches: it is to see the repaired start."""
-    hooks: list[Callable[[Program], Hook]] = [] if watch is None else [watch]
-    if "repair" in way:
-        hooks.insert(0, partial(Repair, when=way["repair"], z=z))
-    if "penalty" in way:
-        hooks.append(partial(Penalty, size=way["penalty"]))
-    return hooks
-
-
-_HOW = {
-    "seeds": 8, "steps": 300, "gains": {"sigmoid": 4.0, "tanh": 1.0}, "lrs": half_decades(0.0316, 31.6), "batch": 60,
-    "every": 5, "target": 0.9,
-}  # fmt: skip
-_LIVE = {"seeds": 2, "steps": 6, "every": 3, "gains": {"tanh": 1.0}, "lrs": [0.316]}
-EXPERIMENTS: list[Measurement] = [
-    penalty := Experiment(
-        "fixes-penalty", _penalty, ended, {**_HOW, "penalties": [0.01, 0.1, 1.0, 10.0, 100.0]},
-        {**_LIVE, "penalties": [1.0]},  # larger ones break the network, which is no number to compare
-    ),
-    repaired := Experiment("fixes-repair", _repair, ended, _HOW, _LIVE),
-    moving := Experiment("fixes-averages", _averages, ended, {**_HOW, "momenta": [0.01, 0.1, 0.5, 1.0]}, _LIVE),
-    paths := Experiment("fixes-paths", _paths, ended, _HOW, _LIVE),
-    shifted := Experiment(
-        "fixes-shifted", _shifted, ended, {**_HOW, "gains": {"sigmoid - 1/2": 4.0, "tanh + 1": 1.0}},
-        {**_LIVE, "gains": {"tanh + 1": 1.0}, "lrs": [0.1]},
-    ),
-    starts := Experiment(
-        "fixes-start", _start, ended, {**_HOW, "seeds": 24, "lrs": half_decades(0.0316, 3.16), "every": 1}, _LIVE
-    ),
-]  # fmt: skip
-
-
-# The comparisons: criteria from before their first run.
-
-CHAPTER = "05_earlier_fixes"
-LEARNED = 0.2  # twice what guessing reaches: a run whose accuracy stays below has failed
-WHOLE: Settings = {"normalize": "batch"}
-
-
-def taken(
+def histories(
     *,
     way: Settings,
     activation: str,
@@ -447,45 +250,59 @@ def taken(
     gain: float = 1.0,
     every: list[int] | None = None,
     until: float | None = None,
-) -> Values:
-    """Train networks in one way.
+) -> list[History]:
+    """Train networks in one way, with what their hooks have noted.
 
     Parameters
     ----------
-    way : as in :func:`ended`
+    way : as in :func:`network`
     runs : of each the seed and the rate, and the gain where it is not ``gain``
-    every, until : where given, evaluate after these steps, until all have reached that validation accuracy
-
-    Returns
-    -------
-    values : a number for each run: "val" and "test"; with ``until`` "steps_to", and else "remains", as in
-        :func:`ended`. With the mean cut also "growth", the hidden layers' rms bias at the end over that after half of
-        the steps; repaired "always" also "undone", over the weights and biases of all hidden layers, and "undone 1" to
-        "undone 3" of each
+    every, until : where given, evaluate after these steps, until all have reached that validation accuracy; without,
+        each notes at the end "remains", and its hidden layers' rms bias, "bias half" and "bias end"
     """
     net = network(way, activation, *SIZES[data])
     how: dict[str, Any] = {"net": net, "batch": batch, "steps": steps, "data": data, "inputs": inputs, "gain": gain}
-    histories = train(
+    hooks: list[Callable[[Program], Hook]] = []
+    if "repair" in way:
+        hooks.append(partial(Repair, when=way["repair"]))
+    if until is None:
+        hooks.append(Watch)  # which is to see the repaired start
+    if "penalty" in way:
+        hooks.append(partial(Penalty, size=way["penalty"]))
+    return train(
         [Run(**{**how, **run}) for run in runs],
         every=every or steps,
         until=until,
         dtype=getattr(torch, dtype),
         whole=True,
         exact="normalize" in way,
-        hooks=_hooks(way, Watch if until is None else None, z=False),
+        hooks=hooks,
     )
-    values: Values = {"val": [h.val_accuracy[-1] for h in histories], "test": [h.test_accuracy for h in histories]}
+
+
+def taken(*, way: Settings, until: float | None = None, **how: Any) -> Values:
+    """Train networks in one way: ``way``, ``until`` and ``how`` are as for :func:`histories`.
+
+    Returns
+    -------
+    values : a number for each run: "val" and "test"; with ``until`` "steps_to", and else "remains", the rms of z's mean
+        and standard deviation - 1. With the mean cut also "growth", the hidden layers' rms bias at the end over that
+        after half of the steps; repaired "always" also "undone", over the weights and biases of all hidden layers, and
+        "undone 1" to "undone 3" of each
+    """
+    found = histories(way=way, until=until, **how)
+    values: Values = {"val": [h.val_accuracy[-1] for h in found], "test": [h.test_accuracy for h in found]}
     if until is not None:
-        return values | {"steps_to": [h.steps_to(until) for h in histories]}
-    values["remains"] = [h.noted["remains"][0] for h in histories]
+        return values | {"steps_to": [h.steps_to(until) for h in found]}
+    values["remains"] = [h.noted["remains"][0] for h in found]
     if "mean" in way.get("cut", ()):  # elsewhere biases in front of a norm are 0 but for rounding
-        values["growth"] = [h.noted["bias end"][0] / h.noted["bias half"][0] for h in histories]
-    return values | (undone(histories) if way.get("repair") == "always" else {})
+        values["growth"] = [h.noted["bias end"][0] / h.noted["bias half"][0] for h in found]
+    return values | (undone(found) if way.get("repair") == "always" else {})
 
 
-def undone(histories: list[History]) -> Values:
+def undone(found: list[History]) -> Values:
     """Of each run the share of its steps that the repairs took back, in all hidden layers and in each."""
-    dot, step, _ = np.stack([h.noted["against"] for h in histories]).sum(1).transpose(1, 0, 2)  # (R, layers)
+    dot, step, _ = np.stack([h.noted["against"] for h in found]).sum(1).transpose(1, 0, 2)  # (R, layers)
     layers = {f"undone {i + 1}": (-dot[:, i] / step[:, i]).tolist() for i in range(dot.shape[1])}
     return {"undone": (-dot.sum(1) / step.sum(1)).tolist(), **layers}
 
@@ -550,7 +367,7 @@ def pulled(*, aim: str, least: float, runs: Sequence[Settings], **how: Any) -> V
 def _pull(
     lrs: dict[str, list[float]], gains: dict[str, float], penalties: list[float], least: float, **how: Any
 ) -> Iterator[Arm]:
-    """The penalty is that of "fixes-penalty"; size and rate are picked together, by accuracy or by what remains."""
+    """Size of the penalty and rate are picked together, by accuracy or by what remains."""
     for activation, aim in product(lrs, ("accuracy", "small rest")):
         yield Arm(
             {"activation": activation, "aim": aim},
@@ -760,4 +577,4 @@ mean_path = Comparison(
     ],
 )  # fmt: skip
 
-EXPERIMENTS += [always, at_start, penalties, gradients, mean_path]
+EXPERIMENTS: list[Measurement] = [always, at_start, penalties, gradients, mean_path]

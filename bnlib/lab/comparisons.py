@@ -123,7 +123,7 @@ class Question:
         pairs = [pair for there in (self.parts, *self.transfers.values()) for pair in there.values()]
         arms = {str(_of_arm(labels)): _of_arm(labels) for pair in pairs for labels in pair}.values()
         differ = [name for name in next(iter(arms)) if len({str(arm.get(name)) for arm in arms}) > 1]
-        return {", ".join(_word(arm[name]) for name in differ) or "all": record.picked(**arm) for arm in arms}
+        return {", ".join(_word(n, arm[n]) for n in differ) or "all": record.picked(**arm) for arm in arms}
 
     def notes(self, record: Record) -> tuple[str, ...]:
         """Which of the arms that decide were picked at the edge of their grid."""
@@ -311,7 +311,9 @@ def _point(pick: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in pick.items() if name not in ("edge", "near", "grid")}
 
 
-def _word(label: Any) -> str:
+def _word(name: str, label: Any) -> str:
+    if isinstance(label, bool):
+        return name if label else f"not {name}"
     return ", ".join(map(str, label)) if isinstance(label, list | tuple) else str(label)
 
 

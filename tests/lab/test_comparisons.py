@@ -130,7 +130,8 @@ def test_what_was_picked_is_on_the_card_with_the_next_rate():
     fixed = replace(TOY, settings={**TOY.settings, "lrs": [1.0]})
     picked = fixed.claims(read("toy", record_of(fixed)))["toy"].picked
     assert picked[0] == "clear, 1: gain 2, lr 1"  # with no next rate
-    assert _word(["faint", "noise"]) == "faint, noise"
+    words = _word("changes", ["faint", "noise"]), _word("hold", True), _word("hold", False), _word("depth", 8)
+    assert words == ("faint, noise", "hold", "not hold", "8")
     one = replace(TOY, questions=[question(parts={"": ({"net": "clear", "arm": 1},)}, how="mean")])
     assert one.claims(read("toy", record_of(one)))["toy"].picked[0].startswith("all: gain 2")
 

@@ -261,9 +261,9 @@ def test_a_penalty_is_the_runs_and_is_scored_by_what_is_aimed_at():
         assert found["scored"] == (ended["val"] if aim == "accuracy" else rest)
     assert min(rest) == 0.0 < max(rest)
     runs = [{**run, "penalty": size} for run in RUNS for size in (0.1, 1.0)]
-    mixed = fixes.pulled(aim="accuracy", least=0.0, runs=runs, steps=8, **TAKEN)
+    mixed = fixes.pulled(aim="accuracy", least=0.0, runs=runs, steps=8, **HOW)
     for i, size in enumerate((0.1, 1.0)):
-        alone = fixes.ended(way={"penalty": size}, lr=0.3, steps=8, **HOW)
+        alone = fixes.taken(way={"penalty": size}, runs=RUNS, steps=8, **HOW)
         np.testing.assert_allclose(mixed["remains"][i::2], alone["remains"], rtol=1e-9)
 
 

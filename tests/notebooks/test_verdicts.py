@@ -113,7 +113,8 @@ def shown(paths: Iterable[Path]) -> dict[str, Any]:
 
 
 def test_every_verdict_of_a_record_is_what_its_seeds_say():
-    assert shown(chapters()) == judged_again()
+    cards, again = shown(chapters()), judged_again()
+    assert cards == {id: again[id] for id in cards}
 
 
 def test_a_tampered_verdict_is_found(tmp_path: Path):

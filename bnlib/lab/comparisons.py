@@ -127,11 +127,11 @@ class Question:
 
     def notes(self, record: Record) -> tuple[str, ...]:
         """Which of the arms that decide were picked at the edge of their grid."""
-        return tuple(
-            f"{name}: {' and '.join(pick['edge'])} picked at the edge of the grid"
-            for name, pick in self.picks(record).items()
-            if pick["edge"]
-        )
+        edges: dict[str, list[str]] = {}
+        for name, pick in self.picks(record).items():
+            if pick["edge"]:
+                edges.setdefault(" and ".join(pick["edge"]), []).append(name)
+        return tuple(f"{what} picked at the edge of the grid: {'; '.join(names)}" for what, names in edges.items())
 
     def picked(self, record: Record) -> tuple[str, ...]:
         """What was picked for each arm that decides, and how much worse the next rate is: no claim hangs on a tie."""

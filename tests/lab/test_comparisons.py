@@ -112,8 +112,8 @@ def test_the_pick_is_that_of_the_selection_seeds_and_they_are_not_reported():
 def test_a_pick_at_the_edge_of_its_grid_is_said_on_the_card():
     comparison = replace(TOY, settings={**TOY.settings, "lrs": [1.0, 10.0], "seeds": 8})
     claim = comparison.claims(read("toy", record_of(comparison)))["toy"]
-    assert "clear, 1: lr picked at the edge of the grid" in claim.notes
-    assert "Note: clear, 1: lr picked at the edge of the grid" in claim._html()
+    assert claim.notes == ("lr picked at the edge of the grid: clear, 1; clear, 0; tight, 1; tight, 0",)
+    assert f"Note: {claim.notes[0]}" in claim._html()
     assert not any("shown" in note for note in claim.notes)
 
 
@@ -264,7 +264,7 @@ def test_one_training_may_be_judged_in_two_ways():
     assert late.verdict == AT_THE_MARGIN
     expected = np.mean([0.01 - 0.004 * noise(seed, 7) for seed in range(64)])
     assert late.value == pytest.approx(expected, abs=1e-3)
-    assert [note for note in claim.notes if note.startswith("1:")] == ["1: lr picked at the edge of the grid"]
+    assert claim.notes == ("lr picked at the edge of the grid: 1; 0",)
     assert comparison.lacking(read("toy", record), 64) == []
 
 

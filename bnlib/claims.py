@@ -501,10 +501,10 @@ class Claim:
     def _precision(self, part: Part) -> float:
         """How well the effect is known: the interval's shorter side; for as good as a point, a tenth of the effect."""
         (low, high), least = part.interval, abs(part.value) * 1e-4
-        sides = [side for side in (part.value - low, high - part.value) if 0 < side < math.inf]
-        if max(sides, default=0) <= least:
+        sides = [side for side in (part.value - low, high - part.value) if least < side < math.inf]
+        if not sides:
             return max(abs(float(f"{part.value:.4g}")) / 10, self.criterion.margin)  # 1 - 1e-9 has the digits of 1
-        return max(min(sides), least)
+        return min(sides)
 
     def _with_unit(self, text: str) -> str:
         return f"{text} ({self.unit})" if self.unit else text

@@ -869,6 +869,12 @@ def test_another_processors_rounding_changes_nothing(n):
         (0.0, 0.0, 0.0, "0 (99 % interval of no visible width)"),
         (1.0, 1.0, 1.25, "1.00 (99 % interval 1.00 to 1.25)"),  # one side alone is not a point
         (2.0, 1.5, math.inf, "2.00 (99 % interval 1.50 to ∞)"),
+        (
+            1 / 12,
+            1 / 24,
+            1 / 12 + 1e-9,
+            "0.083 (99 % interval 0.042 to 0.083)",
+        ),  # a side that is rounding counts for none
     ],
 )
 def test_digits_follow_the_interval(effect, low, high, text):

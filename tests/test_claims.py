@@ -874,7 +874,7 @@ def test_another_processors_rounding_changes_nothing(n):
             1 / 24,
             1 / 12 + 1e-9,
             "0.083 (99 % interval 0.042 to 0.083)",
-        ),  # a side that is rounding counts for none
+        ),  # a side of rounding
     ],
 )
 def test_digits_follow_the_interval(effect, low, high, text):

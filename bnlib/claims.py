@@ -321,7 +321,7 @@ class Claim:
     @property
     def headline(self) -> str:
         """The verdict in words, with the conditions where they disagree; what is open is always named."""
-        names = {kind: "; ".join(part.condition for part in self._with(kind)) for kind in ((HOLDS,), FAILS, _LEFT)}
+        names = {kind: _listed([part.condition for part in self._with(kind)]) for kind in ((HOLDS,), FAILS, _LEFT)}
         if len(self.parts) == 1:
             verdict = self.parts[0].verdict
             return f"{DOES_NOT_HOLD}: {verdict}" if verdict in FAILS and verdict != DOES_NOT_HOLD else verdict
@@ -331,8 +331,8 @@ class Claim:
             text = f"holds in {len(self.conditions)} of {len(self.parts)}"
         else:
             told = (("holds for", (HOLDS,)), ("fails for", FAILS))
-            text = ", ".join(f"{words} {names[kind]}" for words, kind in told if names[kind])
-        return f"{text}, open: {names[_LEFT]}" if names[_LEFT] else text
+            text = "; ".join(f"{words} {names[kind]}" for words, kind in told if names[kind])
+        return f"{text}; open: {names[_LEFT]}" if names[_LEFT] else text
 
     def moved(self, part: Part) -> str:
         """What becomes of a part on other data: TRANSFERS, WEAKER, TURNS, or its verdict there if either is open."""
@@ -555,6 +555,11 @@ def _looked(condition: str, effect: Effect, criterion: Criterion, data: str = ""
         if (verdict := judged(look, criterion)) != OPEN:
             return Part(condition, look, look.n, verdict, data)
     return Part(condition, look, look.n, AT_THE_MARGIN if look.n >= MOST else OPEN, data)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a list in words."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def _fold(summary: str, inside: str) -> str:

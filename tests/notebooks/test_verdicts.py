@@ -37,7 +37,7 @@ def chapter(good: NotebookNode, commit: Callable[[NotebookNode], Path]) -> Path:
 def test_a_line_for_each_claim(good: NotebookNode):
     assert verdicts.verdicts(claim(good)) == ["toy: holds only if: depth 3; depth 12"]
     assert verdicts.verdicts(claim(good, verdict="does not hold", conditions=[])) == ["toy: does not hold"]
-    assert verdicts.verdicts(claim(good, headline="holds in 1 of 2, open: a")) == ["toy: holds in 1 of 2, open: a"]
+    assert verdicts.verdicts(claim(good, headline="holds in 1 of 2; open: a")) == ["toy: holds in 1 of 2; open: a"]
     good.cells[CARD].outputs = []
     assert verdicts.verdicts(good) == []
 

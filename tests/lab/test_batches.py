@@ -8,17 +8,15 @@ import torch
 from torch import Tensor
 
 from bnlib.data import load
-from bnlib.lab import nets, records
+from bnlib.lab import nets
 from bnlib.lab import train as train_module
 from bnlib.lab.experiments import batches
 from bnlib.lab.experiments.batches import (
     EPS,
     BatchNorm,
-    Exact,
     Ghosts,
     Renorm,
     corrections,
-    ended,
     ghost_layout,
     judged,
     norm_of,
@@ -175,65 +173,10 @@ def test_a_network_learns_from_batches_of_one(arm):
     assert torch.equal(start.params["0.affine.weight"], end.params["0.affine.weight"])  # in front of what gives none
 
 
-@pytest.mark.parametrize("network", FIELDS)
-@pytest.mark.parametrize("arm", ["none", "batch", "group", "layer"])
-def test_it_trains_as_bnlib_does(network, arm):
-    fields = FIELDS[network]
-    values = ended(spec=fields, arm=arm, batch=98, lrs=LRS, epochs=2, seeds=2, dtype="float64")
-    net = MAKE[network](**fields, norm=arm, activation="relu")
-    for lr, val, test in zip(LRS, values["val"], values["test"], strict=True):
-        runs = [Run(net=net, seed=seed, lr=lr, gain=1.41, batch=98, steps=22) for seed in range(2)]
-        histories = train(runs, every=22, dtype=torch.float64)
-        np.testing.assert_allclose(val, [h.val_accuracy[-1] for h in histories], atol=1e-12)
-        np.testing.assert_allclose(test, [h.test_accuracy for h in histories], atol=1e-12)
-    assert np.ptp(values["test"]) > 0.01  # the runs differ, so there was something to compare
-    assert ("val exact" in values) == ("test exact" in values) == (arm == "batch")
-
-
 @pytest.mark.parametrize(("batch", "programs"), [(1, [50]), (4, [50]), (16, [32, 18]), (33, [16, 16, 16, 2])])
 def test_the_smaller_the_batches_the_more_replicas_train_at_once(batch, programs):
     runs = [Run(seed=seed, batch=batch) for seed in range(50)]
     assert [len(indices) for indices in train_module._programs(runs)] == programs
-
-
-def test_replicas_at_once_or_in_turn_are_the_same(monkeypatch):
-    how = {"spec": FIELDS["conv"], "arm": "renorm", "batch": 98, "lrs": LRS, "epochs": 1, "seeds": 2}
-    together = ended(**how, dtype="float64")
-    monkeypatch.setattr(train_module, "REPLICAS", 1)
-    apart = ended(**how, dtype="float64")
-    for name in together:
-        np.testing.assert_allclose(together[name], apart[name], atol=1e-12)
-
-
-@pytest.mark.parametrize("how", [{"ghost": 14}, {"arm": "renorm"}, {"batch": 49}], ids=str)
-def test_what_changes_the_training(how):
-    base = {"spec": FIELDS["MLP"], "arm": "batch", "batch": 98, "lrs": LRS, "epochs": 3, "seeds": 2, "dtype": "float64"}
-    assert ended(**base) == ended(**base)
-    assert ended(**base)["test exact"] != ended(**(base | how))["test exact"]
-
-
-@pytest.mark.parametrize("network", FIELDS)
-@pytest.mark.parametrize("norm", [BatchNorm(), Ghosts(size=14), Renorm()], ids=lambda norm: type(norm).__name__)
-def test_exact_statistics_are_those_of_each_replicas_own_split_in_one_batch(network, norm):
-    plain, net = (MAKE[network](**FIELDS[network], norm=own, activation="relu") for own in ("batch", norm))
-    runs = [Run(net=net, seed=seed, lr=lr, batch=98, steps=22) for lr in LRS for seed in (0, 1)]
-    histories = train(runs, every=22, keep=[22], dtype=torch.float64, hooks=[Exact])
-    for history in histories:
-        split, params = load("digits", history.run.seed), history.states[22].params
-        x, x_val, x_test = (torch.as_tensor(a).reshape(1, -1, *net.inputs) for a in split[::2])
-        stats = {path: RunningStats(m.mean, m.var) for path, m in nets.forward(plain, params, x)[1].items()}
-        for part, images, labels in (("val", x_val, split.y_val), ("test", x_test, split.y_test)):
-            logits, _ = nets.forward(plain, params, images, stats)
-            right = (logits[0].argmax(-1).numpy() == labels).mean()
-            np.testing.assert_allclose(history.noted[f"{part} exact"], [right], atol=1e-12)
-    assert len({h.noted["test exact"][0] for h in histories}) > 2
-    assert all(h.noted["val exact"][0] != h.val_accuracy[-1] for h in histories)
-
-
-@pytest.mark.parametrize("arm", ["none", "batch"])
-def test_a_network_that_has_diverged_is_right_about_nothing(arm):
-    values = ended(spec=FIELDS["MLP"], arm=arm, batch=98, lrs=[1e300], epochs=1, seeds=2, dtype="float64")
-    assert all(right == [[0.0, 0.0]] for right in values.values())
 
 
 @pytest.mark.parametrize(
@@ -261,50 +204,83 @@ def test_the_norms_of_the_arms():
     assert norm_of("batch", 256, 1) == BatchNorm()
 
 
-def test_the_longer_runs_are_the_dense_networks_of_the_others_with_more_epochs():
-    kept = {tuple(labels.items()): how for labels, how in batches.sizes.cases(**batches.sizes.settings)}
-    longer = list(batches.longer.cases(**batches.longer.settings))
-    assert {labels["batch"] for labels, _ in longer} == {16, 64, 256}
-    for labels, how in longer:
-        other = kept[tuple(labels.items())]
-        assert {**how, "lrs": other["lrs"], "epochs": other["epochs"]} == other
-        assert how["epochs"] == 4 * other["epochs"]
-        assert set(how["lrs"]) <= set(other["lrs"])
+# What the comparisons run
 
 
-@pytest.mark.parametrize(("name", "ghosts"), [("sizes", False), ("longer", False), ("ghosts", True)])
-def test_no_run_that_diverged_is_among_those_that_were_picked(name, ghosts):
-    experiment = getattr(batches, name)
-    for case in records.load(experiment.id)["values"]:
-        values = case["values"]
-        for how in ("", " exact") if "val exact" in values and not ghosts else ("",):
-            best = np.mean(values["val" + how], axis=1).argmax()
-            assert min(values["test" + how][best]) > 0, case["labels"]
+def kept(network: str, arm: str, **how: Any) -> dict[str, Any]:
+    """Arguments of judged for two rates and two seeds, for two epochs and a few examples too few for another update."""
+    runs = [{"seed": seed, "lr": lr} for lr in LRS for seed in (0, 1)]
+    return {"spec": FIELDS[network], "arm": arm, "batch": 98, "runs": runs, "examples": 22 * 98 + 5,
+            "inputs": "centred", "dtype": "float64", **how}  # fmt: skip
 
 
-@pytest.mark.parametrize(("arm", "ghost"), [("group", None), ("batch", None), ("batch", 14), ("renorm", None)])
-def test_what_is_judged_is_what_the_experiments_judge(arm, ghost):
-    kept: dict[str, Any] = {"spec": FIELDS["MLP"], "arm": arm, "batch": 98, "ghost": ghost, "dtype": "float64"}
-    expected = ended(lrs=LRS, epochs=2, seeds=2, **kept)
-    runs = [{"seed": seed, "lr": lr} for lr in LRS for seed in range(2)]
-    for statistics, end in (("running", ""), ("exact", " exact" if arm in batches.OF_BATCHES else "")):
-        values = judged(runs=runs, examples=22 * 98 + 5, statistics=statistics, inputs="raw", **kept)
-        for name in ("val", "test"):
-            np.testing.assert_allclose(values[name], np.ravel(expected[name + end]), atol=1e-12)
+@pytest.mark.parametrize("network", FIELDS)
+@pytest.mark.parametrize("arm", ["none", "batch", "group", "layer"])
+def test_it_trains_as_bnlib_does(network, arm):
+    values = judged(**kept(network, arm))
+    net = MAKE[network](**FIELDS[network], norm=arm, activation="relu")
+    runs = [
+        Run(net=net, seed=seed, lr=lr, gain=1.41, batch=98, steps=22, inputs="centred") for lr in LRS for seed in (0, 1)
+    ]
+    histories = train(runs, every=22, dtype=torch.float64)
+    np.testing.assert_allclose(values["val"], [h.val_accuracy[-1] for h in histories], atol=1e-12)
+    np.testing.assert_allclose(values["test"], [h.test_accuracy for h in histories], atol=1e-12)
+    assert np.ptp(values["test"]) > 0.01  # the runs differ, so there was something to compare
+
+
+@pytest.mark.parametrize("network", FIELDS)
+@pytest.mark.parametrize("how", [{"arm": "batch"}, {"arm": "batch", "ghost": 14}, {"arm": "renorm"}], ids=str)
+def test_exact_statistics_are_those_of_each_replicas_own_split_in_one_batch(network, how):
+    arguments = kept(network, **how)
+    values = judged(**arguments, statistics="exact")
+    norm = norm_of(how["arm"], 98, 1 if network == "MLP" else 64, how.get("ghost"))
+    plain, net = (MAKE[network](**FIELDS[network], norm=own, activation="relu") for own in ("batch", norm))
+    about: dict[str, Any] = {"gain": 1.41, "batch": 98, "steps": 22, "inputs": "centred"}
+    histories = train([Run(net=net, **about, **run) for run in arguments["runs"]], keep=[22], dtype=torch.float64)
+    for i, history in enumerate(histories):
+        split, params = load("digits", history.run.seed, "centred"), history.states[22].params
+        x, x_val, x_test = (torch.as_tensor(a).reshape(1, -1, *net.inputs) for a in split[::2])
+        stats = {path: RunningStats(m.mean, m.var) for path, m in nets.forward(plain, params, x)[1].items()}
+        for part, images, labels in (("val", x_val, split.y_val), ("test", x_test, split.y_test)):
+            logits, _ = nets.forward(plain, params, images, stats)
+            assert values[part][i] == pytest.approx((logits[0].argmax(-1).numpy() == labels).mean(), abs=1e-12)
+    assert values["test"] != judged(**arguments)["test"]
+    assert len(set(values["test"])) > 2
+
+
+@pytest.mark.parametrize("arm", ["none", "group"])
+def test_where_no_example_sees_another_there_are_no_statistics_to_choose(arm):
+    assert judged(**kept("MLP", arm), statistics="exact") == judged(**kept("MLP", arm))
+
+
+@pytest.mark.parametrize("how", [{"ghost": 14}, {"arm": "renorm"}, {"batch": 49}, {"examples": 980}], ids=str)
+def test_what_changes_the_training(how):
+    base = kept("MLP", "batch", statistics="exact")
+    assert judged(**base) == judged(**base)
+    assert judged(**base) != judged(**(base | how))
+
+
+def test_replicas_at_once_or_in_turn_are_the_same(monkeypatch):
+    how = kept("conv", "renorm", examples=980)
+    together = judged(**how)
+    monkeypatch.setattr(train_module, "REPLICAS", 1)
+    apart = judged(**how)
+    for name in together:
+        np.testing.assert_allclose(together[name], apart[name], atol=1e-12)
 
 
 def test_centred_inputs_of_other_data_are_judged():
-    kept: dict[str, Any] = {"spec": {"inputs": [196], "widths": [4]}, "arm": "batch", "batch": 64, "dtype": "float64"}
+    about: dict[str, Any] = {"spec": {"inputs": [196], "widths": [4]}, "arm": "batch", "batch": 64, "dtype": "float64"}
     runs, data = [{"seed": 5, "lr": 0.3}], "mnist 14x14"
-    found = [judged(runs=runs, examples=640, data=data, inputs=x, **kept)["test"] for x in ("raw", "centred")]
+    found = [judged(runs=runs, examples=640, data=data, inputs=x, **about)["test"] for x in ("raw", "centred")]
     net = mlp((196,), (4,), norm=BatchNorm(), activation="relu")
     (run,) = (Run(net=net, gain=1.41, batch=64, steps=10, data=data, inputs="centred", **run) for run in runs)
     (history,) = train([run], every=10, dtype=torch.float64)
     assert found[1] == [history.test_accuracy] != found[0]
 
 
-def test_what_diverged_is_judged_by_no_number():
-    kept: dict[str, Any] = {"spec": FIELDS["MLP"], "arm": "none", "batch": 98, "dtype": "float64"}
-    values = judged(runs=[{"seed": 0, "lr": 1e300}, {"seed": 0, "lr": 0.1}], examples=980, **kept)
+@pytest.mark.parametrize("arm", ["none", "batch"])
+def test_what_diverged_is_judged_by_no_number(arm):
+    values = judged(**kept("MLP", arm, runs=[{"seed": 0, "lr": 1e300}, {"seed": 0, "lr": 0.1}], examples=980))
     for name in ("val", "test"):
         assert np.isnan(values[name]).tolist() == [True, False]

@@ -1,35 +1,28 @@
 """What chapter 10 measures: small mini-batches and batches cut into ghosts, with batch norm and without.
 
-Digits, plain gradient descent, ReLU, He's gain, two networks: "MLP", two hidden layers of 100 units, and "conv", two
-3x3 convolutions of 8 and 16 channels on the 8x8 images, whose output layer sees all positions; float32. All sizes of
-batch see the same number of examples. Arms share their initial weights and batches; the rates lie on one grid for each
-size of batch and are picked for each arm by the mean validation accuracy at the end. A run in which a loss is
-not finite counts as an accuracy of 0; at no rate that was picked is there one.
-
-In a first run the output layer of "conv" saw the mean over the positions. Batch norm was ahead of group norm at every
-size of batch there, but the others had hardly learned, with an accuracy of 0.4 at most from batches of 16 on. When that
-had been seen, that layer and some ends of the grids of rates were changed, the criteria were not.
+Plain gradient descent, ReLU, He's gain, centred inputs, two networks: "MLP", two hidden layers of 100 units, and
+"conv", two 3x3 convolutions of 8 and 16 channels on the 8x8 images, whose output layer sees all positions; float32. All
+sizes of batch see the same number of examples, and arms share their initial weights and batches; see
+:mod:`bnlib.lab.comparisons`. A run in which a loss is not finite has no accuracy.
 
 "batch", "group" (4 groups) and "layer" are the norms of :mod:`bnlib.norms`. "renorm" is batch renormalization
 :cite:`ioffe2017batch` with rmax 3 and dmax 5 from the first step on (the paper begins with 1 and 0), from running
-averages over about the last 640 examples, which also judge it. A "ghost" batch norm :cite:`hoffer2017train` takes
-statistics over each g consecutive examples of a batch. Batch norm and ghosts are judged with running averages of
-PyTorch's momentum, 0.1, and variances made unbiased; those of a batch of ghosts are the mean of the ghosts' moments.
-Of a single value the variance is 0, and stays so. All three are judged a second time with exact statistics: those of
-the whole training set as one batch, with the weights at the end.
+averages over about the last 640 examples. A "ghost" batch norm :cite:`hoffer2017train` takes statistics over each g
+consecutive examples of a batch. Batch norm and ghosts are judged with running averages of PyTorch's momentum, 0.1, and
+variances made unbiased; those of a batch of ghosts are the mean of the ghosts' moments. Of a single value the variance
+is 0, and stays so. Where it is said, they are judged with exact statistics: those of the whole training set as one
+batch, with the weights at the end.
 
-The comparisons, further below, ask the same with centred inputs, on up to 64 seeds and equal numbers of examples; see
-:mod:`bnlib.lab.comparisons`. Their criteria were written down before their first run. Earlier results were known, on
-raw pixels over 8 seeds, 24 for ghosts: group norm led batch norm by 0.22 in the dense network with batches of 2 and by
-0.009 with batches of 4, and nowhere in "conv"; with batches of one the dense network with batch norm reached 0.11, all
-of "conv" 0.98; ghosts of 16 led by 0.004 in the dense network and by nothing in "conv". Ghosts were asked for a lead of
-0.005 then; now for that of all accuracies, 0.01. Which parts decide follows from what the claims say.
+The criteria were written down before the first run. Earlier results were known, on raw pixels over 8 seeds, 24 for
+ghosts: group norm led batch norm by 0.22 in the dense network with batches of 2 and by 0.009 with batches of 4, and
+nowhere in "conv"; with batches of one the dense network with batch norm reached 0.11, all of "conv" 0.98; ghosts of 16
+led by 0.004 in the dense network and by nothing in "conv". Ghosts were asked for a lead of 0.005 then; now for that of
+all accuracies, 0.01. Which parts decide follows from what the claims say.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 import torch
@@ -37,74 +30,19 @@ from torch import Tensor
 
 from bnlib.claims import Criterion, more
 from bnlib.lab.comparisons import Arm, Comparison, Pair, Question
-from bnlib.lab.experiments import Cases, at_rates, half_decades, net_of
+from bnlib.lab.experiments import half_decades, net_of
 from bnlib.lab.experiments.speed import OVERLAP
 from bnlib.lab.layers import Draw, Flow, Norm
-from bnlib.lab.records import Experiment, Measurement, Settings, Values
-from bnlib.lab.train import Hook, Run, train
+from bnlib.lab.records import Measurement, Settings, Values
+from bnlib.lab.train import Run, train
 from bnlib.norms import Layout, Moments
 from bnlib.running import RunningStats
 
 OF_BATCHES = ("batch", "renorm")  # the arms that see other examples, and have running statistics
 RMAX, DMAX, LOOK_BACK = 3.0, 5.0, 640  # of batch renormalization; the last in examples
 MOMENTUM, EPS = 0.1, 1e-5
-
-
-def _sizes(
-    seeds: int,
-    networks: dict[str, Settings],
-    epochs: dict[str, int],
-    arms: list[str],
-    lrs: dict[str, list[float]],
-    **how: Any,
-) -> Cases:
-    """How small may a batch be? Sizes of batch from 1 on, with equal numbers of examples.
-
-    Criterion for "training with batches of one fails", for each network and each of none, layer norm, batch norm and
-    renormalization at its best rate: the test accuracy < 0.9. The last two are judged with exact statistics, the kinder
-    way, and their rates are picked by it, too.
-
-    Criterion for "with small batches batch norm is less accurate than group norm", for each network and the batches of
-    2, 4 and 64: group norm's test accuracy less batch norm's > 0.01, batch norm judged with its running averages; and
-    for batches of 4 also judged with exact statistics (rates picked by it): what is left, the noise did to training.
-    """  # fmt: skip
-    for (network, spec), (batch, rates), arm in product(networks.items(), lrs.items(), arms):
-        yield {"network": network, "batch": int(batch), "arm": arm}, {
-            "spec": spec, "arm": arm, "batch": int(batch), "lrs": rates, "epochs": epochs[network], "seeds": seeds,
-            **how,
-        }  # fmt: skip
-
-
-def _longer(**how: Any) -> Cases:
-    """Does batch norm's lead over group norm in the dense network last, with four times as many epochs?
-
-    Without a criterion: reported is batch norm's test accuracy less group norm's, each at its best rate, for batches of
-    16, 64 and 256, to be read beside the same differences after six epochs. A trial with the same seeds and about half
-    of the rates had been seen: there the leads were smaller, and gone at 16.
-    """
-    yield from _sizes(**how)
-
-
-def _ghosts(
-    seeds: int,
-    networks: dict[str, Settings],
-    epochs: dict[str, int],
-    batch: int,
-    ghosts: dict[str, list[int]],
-    lrs: list[float],
-    **how: Any,
-) -> Cases:
-    """Smaller ghost batches generalize better: a batch of 256 in ghosts of several sizes; each seed has its own split.
-
-    Criterion, for each network at the best rate of each: the test accuracy with ghosts of 16 less that with the whole
-    batch > 0.005, both judged with running averages.
-    """  # fmt: skip
-    for network, sizes in ghosts.items():
-        for ghost in sizes:
-            yield {"network": network, "ghost": ghost}, {
-                "spec": networks[network], "arm": "batch", "batch": batch, "ghost": ghost, "lrs": lrs,
-                "epochs": epochs[network], "seeds": seeds, **how,
-            }  # fmt: skip
+CHAPTER = "10_batch_and_machines"
+LEARNED = 0.2  # twice what guessing reaches: a run whose accuracy stays below has failed
 
 
 @dataclass(frozen=True)
@@ -190,99 +128,14 @@ def corrections(batch: Moments, running: RunningStats) -> tuple[Tensor, Tensor]:
     return r.clamp(1 / RMAX, RMAX), d.clamp(-DMAX, DMAX)
 
 
-class Exact(Hook):
-    """Notes the accuracies with exact statistics after the last update: "val exact" and "test exact"."""
-
-    def after(self, step: int) -> dict[str, Tensor]:
-        """What is noted."""
-        program = self.program
-        if step < program.runs[0].steps:
-            return {}
-        stats = program.exact()
-        splits = {"val exact": program.val, "test exact": program.test}
-        return {name: program.evaluate(*split, stats)[1] for name, split in splits.items()}
-
-
 def norm_of(arm: str, batch: int, positions: int, ghost: int | None = None) -> Norm | str:
-    """The norm of an arm of :func:`ended`; the layers have a value at each of so many positions of an example."""
+    """The norm of an arm of :func:`judged`; the layers have a value at each of so many positions of an example."""
     if arm not in OF_BATCHES:
         return arm
     unbiased = batch * positions > 1
     if arm == "renorm":
         return Renorm(momentum=min(MOMENTUM, batch / LOOK_BACK), unbiased=unbiased)
     return BatchNorm(unbiased=unbiased) if ghost is None else Ghosts(size=ghost)
-
-
-def ended(
-    *,
-    spec: Settings,
-    arm: str,
-    batch: int,
-    lrs: list[float],
-    epochs: int,
-    seeds: int,
-    dtype: str,
-    ghost: int | None = None,
-) -> Values:
-    """Train one network for each rate and seed.
-
-    Parameters
-    ----------
-    spec : as :func:`bnlib.lab.experiments.net_of` takes it, without norm, activation and gain
-    arm : "none", "batch", "group", "layer" or "renorm"
-    lrs, seeds, batch, epochs, dtype : as in :func:`bnlib.lab.experiments.at_rates`
-    ghost : the size of the ghosts, which must divide the batch; None is the whole batch
-
-    Returns
-    -------
-    values : "val" and "test", the accuracy at the end, for each rate a list with a number for each seed; for "batch"
-        and "renorm" also "val exact" and "test exact", with the statistics of the whole training set
-    """
-    norm = norm_of(arm, batch, math.prod(spec["inputs"][1:]), ghost)
-    net, scale = net_of({**spec, "norm": norm, "activation": "relu", "gain": 1.41})
-    hooks = [Exact] if arm in OF_BATCHES else []
-    return at_rates(net, lrs, seeds=seeds, batch=batch, epochs=epochs, dtype=dtype, hooks=hooks, **scale)
-
-
-_NETWORKS = {
-    "MLP": {"inputs": [64], "widths": [100, 100]},
-    "conv": {"inputs": [1, 8, 8], "widths": [8, 16], "kernel": 3, "flat": True},
-}
-EXPERIMENTS: list[Measurement] = [
-    sizes := Experiment(
-        "batches-sizes", _sizes, ended,
-        {"seeds": 8, "networks": _NETWORKS, "epochs": {"MLP": 6, "conv": 4},
-         "arms": ["none", "batch", "group", "layer", "renorm"],
-         "lrs": {"1": half_decades(0.001, 0.316), "2": half_decades(0.001, 1), "4": half_decades(0.00316, 1),
-                 "16": half_decades(0.01, 3.16), "64": half_decades(0.0316, 10), "256": half_decades(0.0316, 10)},
-         "dtype": "float32"},
-        # Not "conv": in its first step renormalization gives back its input, whose blank parts lie at the ReLU's kink,
-        # so that rounding decides.
-        {"seeds": 2, "networks": {"MLP": _NETWORKS["MLP"]}, "epochs": {"MLP": 1}, "arms": ["none", "batch", "renorm"],
-         "lrs": {"128": [0.1]}, "dtype": "float64"},
-    ),
-    longer := Experiment(
-        "batches-longer", _longer, ended,
-        {"seeds": 8, "networks": {"MLP": _NETWORKS["MLP"]}, "epochs": {"MLP": 24}, "arms": ["batch", "group"],
-         "lrs": {"16": half_decades(0.0316, 1), "64": half_decades(0.0316, 3.16), "256": half_decades(0.0316, 3.16)},
-         "dtype": "float32"},
-        {"seeds": 2, "epochs": {"MLP": 1}, "arms": ["group"], "lrs": {"64": [0.1]}, "dtype": "float64"},
-    ),
-    ghosts := Experiment(
-        "batches-ghosts", _ghosts, ended,
-        {"seeds": 24, "networks": _NETWORKS, "epochs": {"MLP": 30, "conv": 12}, "batch": 256,
-         "ghosts": {"MLP": [4, 16, 64, 256], "conv": [4, 16, 64, 256]}, "lrs": half_decades(0.1, 10),
-         "dtype": "float32"},
-        {"seeds": 2, "epochs": {"MLP": 1, "conv": 1}, "ghosts": {"MLP": [16], "conv": [16]}, "lrs": [0.1],
-         "dtype": "float64"},
-    ),
-]  # fmt: skip
-
-
-# The comparisons: criteria from before their first run.
-
-CHAPTER = "10_batch_and_machines"
-LEARNED = 0.2  # twice what guessing reaches: a run whose accuracy stays below has failed
 
 
 def judged(
@@ -301,7 +154,10 @@ def judged(
 
     Parameters
     ----------
-    spec, arm, batch, ghost : as for :func:`ended`
+    spec : as :func:`bnlib.lab.experiments.net_of` takes it, without norm, activation and gain
+    arm : "none", "batch", "group", "layer" or "renorm"
+    batch : its size; a remainder of the examples is left out
+    ghost : the size of the ghosts, which must divide the batch; None is the whole batch
     runs : of each the seed and the rate
     examples : how many are seen, as often as they come
     statistics : "running", or "exact", those of the whole training set: which judge norms that have them
@@ -350,26 +206,33 @@ def _of_one(network: str, arm: str) -> Pair:
     return ({"network": network, "batch": 1, "arm": arm},)
 
 
+_NETWORKS = {
+    "MLP": {"inputs": [64], "widths": [100, 100]},
+    "conv": {"inputs": [1, 8, 8], "widths": [8, 16], "kernel": 3, "flat": True},
+}
 OF_DATA = {"mnist 14x14": {"inputs": [196]}}  # where it is not that of the digits; of the dense network
 _EXAMPLES = {"MLP": 6400, "conv": 4300}  # six epochs of the digits, and four
 _CENTRED: dict[str, Any] = {"inputs": "centred", "dtype": "float32"}
 _TWO = "Networks of two layers of 100 ReLU units (MLP) and of two convolutions of 8 and 16 ReLU channels (conv)"
 _MNIST = "mnist 14x14"
 _asked: dict[str, Any] = {"chapter": CHAPTER, "overlap": OVERLAP}
-_two_norms = [
+TWO_NORMS = [
     *(["digits", "MLP", batch, arm, "running"] for batch in (2, 4, 16, 64) for arm in ("batch", "group")),
     *(["digits", "conv", batch, arm, "running"] for batch in (2, 4, 64) for arm in ("batch", "group")),
     ["digits", "MLP", 4, "batch", "exact"],
     *([_MNIST, "MLP", batch, arm, "running"] for batch in (2, 4) for arm in ("batch", "group")),
 ]
 
+RATES = {
+    "MLP": {"2": half_decades(0.001, 0.316), "4": half_decades(0.00316, 0.316),
+            "16": half_decades(0.01, 1), "64": half_decades(0.0316, 3.16)},
+    "conv": {"2": half_decades(0.00316, 0.316), "4": half_decades(0.00316, 0.316), "64": half_decades(0.0316, 1)},
+}  # fmt: skip
+
 small = Comparison(
     "small-batches", _small, judged,
-    {"seeds": 64, "networks": _NETWORKS, "examples": _EXAMPLES, "places": _two_norms, **_CENTRED,
-     "lrs": {"MLP": {"2": half_decades(0.001, 0.316), "4": half_decades(0.00316, 0.316),
-                     "16": half_decades(0.01, 1), "64": half_decades(0.0316, 3.16)},
-             "conv": {"2": half_decades(0.00316, 0.316), "4": half_decades(0.00316, 0.316),
-                      "64": half_decades(0.0316, 1)}}},
+    {"seeds": 64, "networks": _NETWORKS, "examples": _EXAMPLES, "places": TWO_NORMS, "lrs": RATES,
+     **_CENTRED},
     {"seeds": 2, "examples": {"MLP": 512}, "dtype": "float64",
      "places": [["digits", "MLP", 64, "batch", "running"], ["digits", "MLP", 64, "group", "running"]]},
     [
@@ -460,4 +323,4 @@ in_ghosts = Comparison(
     ],
 )  # fmt: skip
 
-EXPERIMENTS += [small, one, in_ghosts]
+EXPERIMENTS: list[Measurement] = [small, one, in_ghosts]

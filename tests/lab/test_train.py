@@ -779,8 +779,10 @@ def test_sequences_train_together_as_alone(name: str, request: pytest.FixtureReq
     if "transformer" in name:
         request.getfixturevalue("sequences")
     how: dict[str, Any] = {"net": SEQUENCES[name], "steps": 20, "batch": 10, "optimizer": "adam", "clip": 1.0}
+    # In front of a norm a bias has no gradient but rounding, which Adam and a decay would blow up.
+    own = 0.0 if name == "post-norm transformer" else 0.1
     runs = [Run(seed=seed, lr=lr, gain=gain, decay=decay, decayed=(), **how)
-            for seed, lr, gain, decay in ((0, 0.02, 1.0, 0.0), (1, 0.01, 1.5, 0.1), (2, 0.005, 0.7, 0.0))]  # fmt: skip
+            for seed, lr, gain, decay in ((0, 0.02, 1.0, 0.0), (1, 0.01, 1.5, own), (2, 0.005, 0.7, 0.0))]  # fmt: skip
     together = train_exactly(runs)
     for run, history in zip(runs, together, strict=True):
         (alone,) = train_exactly([run])

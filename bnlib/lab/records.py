@@ -447,6 +447,11 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def note_of_all() -> Path:
+    """Where a measurement of all notes which records it has made: a file of its own for each state of bnlib."""
+    return UNFINISHED / f"all.{_digest(_library())}.txt"
+
+
 def _library() -> str:
     """A digest of bnlib's code."""
     return _digest([path.read_text(encoding="utf-8") for path in sorted(LIBRARY.rglob("*.py"))])

@@ -242,6 +242,27 @@ def test_all_measures_all(said):
     assert said("--all") == expected
 
 
+def test_all_goes_on_where_it_was_stopped(said, toys: dict[str, Experiment], monkeypatch: pytest.MonkeyPatch):
+    whole = records.measure
+
+    def stopped(experiment: Experiment, **how: Any) -> Path:
+        if experiment.id == "two":
+            raise KeyboardInterrupt
+        return whole(experiment, **how)
+
+    monkeypatch.setattr(records, "measure", stopped)
+    assert said("--all") == (130, ["one -> one.json"])
+    monkeypatch.setattr(records, "measure", whole)
+    assert said("--all", "one") == (0, ["one -> one.json", "1 measured"])  # one by name is no part of it
+    assert said("--all") == (0, ["two -> two.json", "1 measured"])
+    assert said("--all") == (0, ["one -> one.json", "two -> two.json", "2 measured"])
+    monkeypatch.setattr(records, "measure", stopped)
+    assert said("--all")[0] == 130
+    monkeypatch.setattr(records, "measure", whole)
+    monkeypatch.setattr(records, "_library", lambda: "changed")
+    assert said("--all")[1][:2] == ["one -> one.json", "two -> two.json"]
+
+
 def test_list_says_how_each_stands_and_measures_nothing(said, toys: dict[str, Experiment]):
     said("one")
     status, lines = said("--list")

@@ -4,11 +4,13 @@ import argparse
 import sys
 from contextlib import nullcontext
 
+from bnlib._files import write_atomically
 from bnlib.lab import records
 from bnlib.lab.cluster import ClusterError, connected
 from bnlib.lab.comparisons import Comparison
 from bnlib.lab.experiments import axes, batches, design, fixes, selu, serving, signals, speed, training, weights
 from bnlib.lab.records import Measurement, StaleRecordError
+from bnlib.lab.train import progress
 
 EXPERIMENTS: dict[str, Measurement] = {
     e.id: e
@@ -33,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m bnlib.lab.experiments", description="Run experiments and write their records."
     )
     parser.add_argument("id", nargs="*", help=f"one of {', '.join(EXPERIMENTS)}; by default those that need it")
-    parser.add_argument("--all", action="store_true", help="all of them, from the start")
+    parser.add_argument("--all", action="store_true", help="all of them, from the start or from where it was stopped")
     parser.add_argument("--list", action="store_true", help="say how each record stands, and run nothing else")
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a Dask cluster that runs the cases, or 'local': one on this machine"
@@ -47,9 +49,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         with connected(given.scheduler) if given.scheduler else nullcontext() as engine:
-            chosen = given.id or [id for id, e in EXPERIMENTS.items() if given.all or state(e)]
-            for id in chosen:
-                print(f"{id} -> {records.measure(EXPERIMENTS[id], engine=engine, again=given.all).name}", flush=True)
+            note, whole = records.note_of_all(), given.all and not given.id
+            made = note.read_text(encoding="utf-8").split() if whole and note.exists() else []
+            chosen = given.id or [id for id, e in EXPERIMENTS.items() if (id not in made if given.all else state(e))]
+            with progress(total=len(made) + len(chosen), initial=len(made), desc="records", unit="record") as bar:
+                for id in chosen:
+                    bar.write(f"{id} -> {records.measure(EXPERIMENTS[id], engine=engine, again=given.all).name}")
+                    bar.update()
+                    if whole:
+                        made.append(id)
+                        write_atomically(note, "\n".join(made))
+            if whole:
+                note.unlink()
     except KeyboardInterrupt:
         print("stopped; the cases that are done are kept for the next time", file=sys.stderr)
         return 130

@@ -29,7 +29,19 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
-from bnlib.claims import DOES_NOT_HOLD, HOLDS, MIME_TYPE, MIXED, OPEN, PARTLY_OPEN, REGIONS, TRANSFERS, TURNS, WEAKER
+from bnlib.claims import (
+    DOES_NOT_HOLD,
+    HOLDS,
+    MIME_TYPE,
+    MIXED,
+    OPEN,
+    PARTLY_OPEN,
+    REGIONS,
+    TRANSFERS,
+    TURNS,
+    WEAKER,
+    listed,
+)
 from bnlib.forest import Axis
 
 CLAIM = dict[str, Any]
@@ -92,8 +104,7 @@ def counted(claims: Sequence[CLAIM]) -> str:
     """The counts as a sentence."""
     found = counts(claims)
     told = [f"{found[kind]} {words[found[kind] > 1]}" for kind, words in KINDS.items() if found[kind]]
-    listed = ", ".join(told[:-1]) + f" and {told[-1]}" if len(told) > 1 else "".join(told)
-    return f"Of {len(claims)} claims {listed}."
+    return f"Of {len(claims)} claims {listed(told)}."
 
 
 def settled(claims: Iterable[CLAIM]) -> list[dict[str, Any]]:

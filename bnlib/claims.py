@@ -321,7 +321,7 @@ class Claim:
     @property
     def headline(self) -> str:
         """The verdict in words, with the conditions where they disagree; what is open is always named."""
-        names = {kind: _listed([part.condition for part in self._with(kind)]) for kind in ((HOLDS,), FAILS, _LEFT)}
+        names = {kind: listed([part.condition for part in self._with(kind)]) for kind in ((HOLDS,), FAILS, _LEFT)}
         if len(self.parts) == 1:
             verdict = self.parts[0].verdict
             return f"{DOES_NOT_HOLD}: {verdict}" if verdict in FAILS and verdict != DOES_NOT_HOLD else verdict
@@ -557,7 +557,7 @@ def _looked(condition: str, effect: Effect, criterion: Criterion, data: str = ""
     return Part(condition, look, look.n, AT_THE_MARGIN if look.n >= MOST else OPEN, data)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Names as a list in words."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 

@@ -31,6 +31,7 @@ from torch import Tensor
 from bnlib.claims import Criterion, more
 from bnlib.lab.comparisons import Arm, Comparison, Pair, Question
 from bnlib.lab.experiments import half_decades, net_of
+from bnlib.lab.experiments.design import LEARNED
 from bnlib.lab.experiments.speed import OVERLAP
 from bnlib.lab.layers import Draw, Flow, Norm
 from bnlib.lab.records import Measurement, Settings, Values
@@ -42,7 +43,6 @@ OF_BATCHES = ("batch", "renorm")  # the arms that see other examples, and have r
 RMAX, DMAX, LOOK_BACK = 3.0, 5.0, 640  # of batch renormalization; the last in examples
 MOMENTUM, EPS = 0.1, 1e-5
 CHAPTER = "10_batch_and_machines"
-LEARNED = 0.2  # twice what guessing reaches: a run whose accuracy stays below has failed
 
 
 @dataclass(frozen=True)

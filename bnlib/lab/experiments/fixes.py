@@ -28,6 +28,7 @@ from bnlib.claims import Criterion, more, same
 from bnlib.lab import nets
 from bnlib.lab.comparisons import Arm, Comparison, Pair, Question
 from bnlib.lab.experiments import by_layer, closer_at_first, half_decades, moments
+from bnlib.lab.experiments.design import LEARNED
 from bnlib.lab.experiments.speed import NAMES, OVERLAP, SIZES
 from bnlib.lab.layers import Activation, Affine, Chain, Draw, Flow, Layer, Norm, Params, Scale, Signal, State
 from bnlib.lab.nets import Net
@@ -37,7 +38,6 @@ from bnlib.norms import Layout, Moments
 from bnlib.running import RunningStats
 
 CHAPTER = "05_earlier_fixes"
-LEARNED = 0.2  # twice what guessing reaches: a run whose accuracy stays below has failed
 LAYERS, EPS = 3, 1e-5
 WHOLE: Settings = {"normalize": "batch"}
 

@@ -191,8 +191,10 @@ def test_the_open_box_is_accessible_and_fits(page: Page, box: Locator, width: in
 def test_what_is_typed_while_the_index_comes_is_kept_and_fetching_can_be_tried_again(chromium: Browser, address: str):
     page = chromium.new_page()
     page.goto(f"{address}/chapters/06_transform.html")
-    for missing in ("search.js", "sections.js"):
-        page.route(f"**/{missing}", lambda route: route.abort())
+    files = "search.js", "sections.js"
+    for file in files:  # both from the start: what is fetched once more after the first is there must fail, too
+        page.route(f"**/{file}", lambda route: route.abort())
+    for missing in files:
         page.keyboard.press("/")
         page.keyboard.type("<b>SyncBN")  # at once
         expect(page.get_by_role("status")).to_contain_text("Enter tries again")

@@ -8,7 +8,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from bnlib.claim import MIME_TYPE
+from bnlib.claims import MIME_TYPE
 from tests.notebooks.test_nbval import change_a_claim, change_a_result, change_html
 from tools.notebooks import compare
 from tools.notebooks.__main__ import main

@@ -6,23 +6,16 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from bnlib.claim import MIME_TYPE
+from bnlib.claims import MIME_TYPE
 from tools.notebooks.compare import committed
 from tools.notebooks.files import code_cells, read
 
 
 def verdicts(nb: NotebookNode) -> list[str]:
-    """A line for each claim in the outputs: its id and its verdict, with the conditions under which it holds."""
+    """A line for each claim in the outputs: its id and its verdict."""
     outputs = [output for _, cell in code_cells(nb) for output in cell.outputs]
     claims = [data[MIME_TYPE] for output in outputs if MIME_TYPE in (data := output.get("data", {}))]
-    return [
-        ": ".join(
-            [claim["id"], claim["headline"]]
-            if "headline" in claim
-            else filter(None, [claim["id"], claim["verdict"], "; ".join(claim["conditions"])])
-        )
-        for claim in claims
-    ]
+    return [f"{claim['id']}: {claim['headline']}" for claim in claims]
 
 
 def print_verdicts(paths: Iterable[Path], commit: str | None = None) -> int:

@@ -10,11 +10,12 @@ Three things are small enough to be measured on the page itself. Their bounds we
 - *instance-contrast* (exact): scikit-learn's two photographs, values between 0 and 1 in float64, every channel times a
   factor of its own (0.2 to 0.8) plus a number of its own (0 to 0.2), so that nothing saturates. Instance norm with
   eps = 0 puts out the same picture: the largest difference < 1e-6, for each photograph.
-- *instance-cue* (16 splits): which photograph is a patch from? The photographs are halved by means of 2x2 pixels and
-  cut into patches of 8x8; tiles of 4x4 patches go to training or to test together, half of them each. Logistic
-  regression with scikit-learn's defaults (at most 2,000 iterations) on standardized features: the 192 pixels, or the
-  "edges", six numbers: the mean absolute difference of neighbours, across and down, in each channel. Criterion, for
-  both: the accuracy with instance norm of each patch (eps = 1e-5) less that without < -0.05.
+- *instance-cue* (8 splits, and 16 where these do not settle it): which photograph is a patch from? The photographs are
+  halved by means of 2x2 pixels and cut into patches of 8x8; tiles of 4x4 patches go to training or to test together,
+  half of them each. Logistic regression with scikit-learn's defaults (at most 2,000 iterations) on standardized
+  features: the 192 pixels, or the "edges", six numbers: the mean absolute difference of neighbours, across and down, in
+  each channel. Criterion, for both: the accuracy with instance norm of each patch (eps = 1e-5) less that without <
+  -0.05.
 - *layer-norm-depth* (16 seeds): 100 layers of 100 units at their start, without gamma, beta and biases, He's gain for
   ReLU and gain 1 for tanh, 200 digits (raw pixels). Let u be a layer's units before the activation, behind the norm.
   The share of u's mean square that is variance across the examples (mean over the units) must be > 0.1 in layer 100,

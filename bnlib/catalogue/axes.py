@@ -1,4 +1,4 @@
-"""Chapter 12: group norm; and layer norm's output when all weights are multiplied by a number.
+"""Chapter 13: group norm; and layer norm's output when all weights are multiplied by a number.
 
 Statistics stand in the view (N, groups, C / groups, L), with axes of length 1.
 """
@@ -232,7 +232,7 @@ def _scale_draws(*shapes: tuple[int, int]) -> tuple[Arguments, ...]:
 
 
 EXERCISES = {
-    "12-axes": Exercise(
+    "13-axes": Exercise(
         "x and y of shape (N, C, L): group norm",
         _group_draws((4, 6, 5), (5, 8, 3), (4, 9, 5)),
         ("y",),
@@ -240,7 +240,7 @@ EXERCISES = {
         _GROUP_MISTAKES,
         Far(_far_group, 0.03, variance_kept()),
     ),
-    "12-scale": Exercise(
+    "13-scale": Exercise(
         "y and y_new of shape (N, C): what layer norm with eps = 0 puts out, and then with all weights of the layer, "
         "which has no bias, multiplied by the number a, not 0",
         _scale_draws((4, 6), (5, 3), (3, 7), (6, 4)),

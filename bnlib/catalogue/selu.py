@@ -1,4 +1,4 @@
-"""Chapter 14: how the weights of a SELU layer start, and alpha dropout."""
+"""Chapter 15: how the weights of a SELU layer start, and alpha dropout."""
 
 import numpy as np
 
@@ -202,14 +202,14 @@ def _dropouts(*shapes: tuple[int, int]) -> tuple[Arguments, ...]:
 
 
 EXERCISES = {
-    "14-start": Exercise(
+    "15-start": Exercise(
         "normals and weights of shape (units, inputs), normals standard normal numbers",
         _starts((5, 7), (9, 4)),
         ("weights",),
         _START,
         _START_MISTAKES,
     ),
-    "14-dropout": Exercise(
+    "15-dropout": Exercise(
         "h, kept and out of shape (N, C), kept 1 for what is kept and 0 for what is dropped",
         _dropouts((7, 4), (6, 5)),
         ("out",),

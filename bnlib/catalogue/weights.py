@@ -1,6 +1,6 @@
-"""Chapter 13: weight norm's gradients, and the mean and variance behind a ReLU.
+"""Chapter 14: weight norm's gradients, and the mean and variance behind a ReLU.
 
-"13-weightnorm": w = g v / |v| row by row. "13-moments": of relu(z), for a Gaussian z of the given
+"14-weightnorm": w = g v / |v| row by row. "14-moments": of relu(z), for a Gaussian z of the given
 mean and variance.
 """
 
@@ -168,14 +168,14 @@ def _gaussians(*units: int) -> tuple[Arguments, ...]:
 
 
 EXERCISES = {
-    "13-weightnorm": Exercise(
+    "14-weightnorm": Exercise(
         "dw, v and dv of shape (units, inputs), g and dg (units,)",
         _draws((4, 6), (5, 3)),
         ("dv", "dg"),
         _BACKWARD,
         _MISTAKES,
     ),
-    "13-moments": Exercise(
+    "14-moments": Exercise(
         "mean, var, mean_out and var_out of shape (units,): of relu(z), z Gaussian with mean and var",
         _gaussians(5, 3),
         ("mean_out", "var_out"),

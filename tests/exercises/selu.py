@@ -1,4 +1,4 @@
-"""Chapter 14: starts and dropouts, as readers and libraries write them."""
+"""Chapter 15: starts and dropouts, as readers and libraries write them."""
 
 import numpy as np
 import torch
@@ -7,24 +7,24 @@ from bnlib.selu import alpha_dropout
 from tests.exercises.cases import edits, reference, right, wrong
 
 
-@reference("14-start")
+@reference("15-start")
 def weights_of_length_one(normals):
     """As PyTorch's LeCun normal draws them: its gain for SELU is 3/4, so that its "linear" one is wanted."""
     gain = normals.dtype.type(torch.nn.init.calculate_gain("linear"))
     return gain * normals / np.sqrt(normals.shape[1], dtype=normals.dtype)
 
 
-reference("14-dropout")(alpha_dropout)
+reference("15-dropout")(alpha_dropout)
 
 
-@right("14-start")
+@right("15-start")
 def lecun_on_the_page(normals):
     inputs = normals.shape[1]
     return normals * (1 / inputs) ** 0.5
 
 
 edits(
-    "14-start",
+    "15-start",
     lecun_on_the_page,
     ("1 / inputs -> 2 / inputs", "He's initialization, for ReLU"),
     ("1 / inputs -> 2 / sum(normals.shape)", "Glorot's initialization"),
@@ -44,7 +44,7 @@ edits(
 )
 
 
-@right("14-dropout")
+@right("15-dropout")
 def dropout_on_the_page(h, kept, keep_prob):
     q, bound = keep_prob, -1.0507009873554805 * 1.6732632423543772
     x = np.where(kept == 1, h, bound)
@@ -55,7 +55,7 @@ def dropout_on_the_page(h, kept, keep_prob):
 
 
 edits(
-    "14-dropout",
+    "15-dropout",
     dropout_on_the_page,
     ("h, bound) -> h / q, 0) ;; return a * x + b -> return x", "That is plain dropout"),
     ("h, bound) -> h, 0)", "What is dropped becomes 0"),
@@ -79,23 +79,23 @@ edits(
 )
 
 
-@right("14-start")
+@right("15-start")
 def lecun_with_sqrt(normals):
     return normals * np.sqrt(1 / normals.shape[1])
 
 
-@right("14-start")
+@right("15-start")
 def lecun_with_std(normals):
     units, inputs = normals.shape
     return normals / np.sqrt(inputs) * np.ones((units, inputs))
 
 
-@wrong("14-start", "Glorot's initialization")
+@wrong("15-start", "Glorot's initialization")
 def glorot(normals):
     return normals * np.sqrt(2 / sum(normals.shape))
 
 
-@right("14-dropout")
+@right("15-dropout")
 def dropout_with_where(h, kept, keep_prob):
     alpha = -1.7580993408473766
     a = np.sqrt(1 / (keep_prob + alpha**2 * keep_prob * (1 - keep_prob)))
@@ -103,22 +103,22 @@ def dropout_with_where(h, kept, keep_prob):
     return a * np.where(kept > 0, h, alpha) + b
 
 
-@wrong("14-dropout", "That is plain dropout", "not the one that is dropped")
+@wrong("15-dropout", "That is plain dropout", "not the one that is dropped")
 def plain_dropout_of_what_is_dropped(h, kept, keep_prob):
     return h * kept / (1 - keep_prob)
 
 
-@wrong("14-dropout", "That is plain dropout")
+@wrong("15-dropout", "That is plain dropout")
 def plain_dropout(h, kept, keep_prob):
     return h * kept / keep_prob
 
 
-@wrong("14-start", "The factor 3/4 is PyTorch's gain")
+@wrong("15-start", "The factor 3/4 is PyTorch's gain")
 def start_with_gain(normals):
     return torch.nn.init.calculate_gain("selu") * normals / np.sqrt(normals.shape[1])
 
 
-@wrong("14-dropout", "rounded constants, 1.67 and 1.05")
+@wrong("15-dropout", "rounded constants, 1.67 and 1.05")
 def dropout_with_rounded_constants(h, kept, keep_prob):
     bound = -1.67 * 1.05
     a = (keep_prob + bound**2 * keep_prob * (1 - keep_prob)) ** -0.5

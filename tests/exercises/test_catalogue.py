@@ -115,7 +115,7 @@ def test_the_arguments_have_both_signs_and_several_sizes(name: str):
             assert values.min() < 0 or argument in positive
             assert abs(values).max() > 1.2 * abs(values).min() or argument == "kept"
         assert len(set(values)) > 1
-    if name == "12-scale":
+    if name == "13-scale":
         kinds = {(bool(d["a"] > 0), bool(abs(d["a"]) > 1)) for d in EXERCISES[name].draws}
         assert kinds == {*itertools.product((False, True), repeat=2)}
 
@@ -231,7 +231,7 @@ def test_pairs_of_mistakes_are_named(name: str):
     ("name", "parts"),
     [
         ("06-batch-norm", ("unbiased", "eps is fixed at 1e-5", "gamma is forgotten")),
-        ("12-axes", ("as in layer norm", "unbiased", "eps stands outside")),
+        ("13-axes", ("as in layer norm", "unbiased", "eps stands outside")),
         ("03-whiten", ("PCA", "divisor N - 1", "mean is never removed")),
         ("07-backward", ("path through the mean is counted twice", "dx lacks gamma", "eps is missing in the factor")),
         # Unbiased in both outputs; dgamma alone could also be explained by the variant in which dx does not follow.

@@ -198,16 +198,16 @@ def test_a_dtype_that_widens_is_a_remark_beside_right_numbers():
 @pytest.mark.parametrize(
     ("name", "function", "cause"),
     [
-        ("14-start", lambda normals: normals / np.sqrt(normals.shape[1]), "np.sqrt of a plain number"),
-        ("14-start", lambda normals: normals * np.ones(normals.shape) * normals.shape[1] ** -0.5, "np.ones(...) makes"),
+        ("15-start", lambda normals: normals / np.sqrt(normals.shape[1]), "np.sqrt of a plain number"),
+        ("15-start", lambda normals: normals * np.ones(normals.shape) * normals.shape[1] ** -0.5, "np.ones(...) makes"),
         (
             "01-weights",
             lambda x, y, w: (np.polyfit(x, y, 1, w=w**0.5)[::-1], w.sum() ** 2 / (w**2).sum()),
             "polyfit may compute in float64",
         ),
-        ("14-start", lambda normals: normals * np.float64(normals.shape[1] ** -0.5), "Look for an np.float64 scalar"),
-        ("14-start", lambda normals: normals * (lambda: np.eye(2)[0, 0])() * normals.shape[1] ** -0.5, "np.eye(...)"),
-        ("14-start", functools.partial(lambda normals: normals / np.sqrt(normals.shape[1])), "np.float64 scalar"),
+        ("15-start", lambda normals: normals * np.float64(normals.shape[1] ** -0.5), "Look for an np.float64 scalar"),
+        ("15-start", lambda normals: normals * (lambda: np.eye(2)[0, 0])() * normals.shape[1] ** -0.5, "np.eye(...)"),
+        ("15-start", functools.partial(lambda normals: normals / np.sqrt(normals.shape[1])), "np.float64 scalar"),
     ],
 )
 def test_the_remedy_for_a_dtype_is_that_of_its_probable_cause(name, function, cause):
@@ -359,7 +359,7 @@ def test_the_checker_works_without_scipy():
 import sys
 sys.modules["scipy"] = None
 from bnlib.exercises import check
-print(check("13-moments", lambda mean, var: (mean, var)).sentences[0])
+print(check("14-moments", lambda mean, var: (mean, var)).sentences[0])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "mean_out and var_out are not right.\n"
@@ -405,7 +405,7 @@ def test_what_is_wrong_in_float32_for_another_reason_is_told_without_a_cause():
     _, sentence = check("06-batch-norm", function).sentences
     assert sentence.startswith("For float32 arguments y[0, 0] is ")
     assert "the mean of the squares" not in sentence
-    off = check("13-weightnorm", lambda *a: tuple(b + (b.dtype == torch.float32) for b in weights_by_torch(*a)))
+    off = check("14-weightnorm", lambda *a: tuple(b + (b.dtype == torch.float32) for b in weights_by_torch(*a)))
     assert not off.right
     assert off.sentences[1].startswith("For float32 arguments dv[0, 0] is ")
 

@@ -1,4 +1,4 @@
-"""Chapter 13: weight norms, and moments behind a ReLU, as readers and libraries write them."""
+"""Chapter 14: weight norms, and moments behind a ReLU, as readers and libraries write them."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from bnlib.normprop import relu_moments
 from tests.exercises.cases import edits, reference, right, wrong
 
 
-@reference("13-weightnorm")
+@reference("14-weightnorm")
 def weights_by_torch(dw, v, g):
     layer: Any = torch.nn.Linear(v.shape[1], v.shape[0], bias=False, dtype=torch.tensor(v).dtype)
     torch.nn.utils.parametrizations.weight_norm(layer)
@@ -26,12 +26,12 @@ def weights_by_torch(dw, v, g):
     return dv, dg[:, 0]
 
 
-@reference("13-moments")
+@reference("14-moments")
 def moments_by_bnlib(mean, var):
     return tuple(a.astype(mean.dtype) for a in relu_moments(mean, var))
 
 
-@right("13-weightnorm")
+@right("14-weightnorm")
 def weight_norm_on_the_page(dw, v, g):
     length = np.linalg.norm(v, axis=1, keepdims=True)
     unit = v / length
@@ -42,7 +42,7 @@ def weight_norm_on_the_page(dw, v, g):
 
 
 edits(
-    "13-weightnorm",
+    "14-weightnorm",
     weight_norm_on_the_page,
     (" - along * unit -> ", "The projection is forgotten"),
     ("(dw - along * unit) -> (along * unit)", "what must go"),
@@ -65,7 +65,7 @@ edits(
 )
 
 
-@right("13-moments")
+@right("14-moments")
 def moments_on_the_page(mean, var):
     s = np.sqrt(var)
     r = mean / s
@@ -76,7 +76,7 @@ def moments_on_the_page(mean, var):
 
 
 edits(
-    "13-moments",
+    "14-moments",
     moments_on_the_page,
     ("second - first**2 -> second", "var_out is the mean square"),
     ("second - first**2 -> second - mean**2", "not that of relu(z)'s"),
@@ -99,14 +99,14 @@ edits(
 )
 
 
-@right("13-weightnorm")
+@right("14-weightnorm")
 def weight_norm_with_norms(dw, v, g):
     norm = np.linalg.norm(v, axis=1, keepdims=True)
     dg = np.sum(dw * v / norm, axis=1, keepdims=True)
     return g[:, None] / norm * dw - g[:, None] * dg / norm**2 * v, dg
 
 
-@right("13-weightnorm")
+@right("14-weightnorm")
 def weight_norm_with_projections(dw, v, g):
     dv = np.zeros(v.shape)
     for i in range(len(v)):
@@ -115,12 +115,12 @@ def weight_norm_with_projections(dw, v, g):
     return dv, [float(a @ b / np.sqrt(b @ b)) for a, b in zip(dw, v, strict=True)]
 
 
-@wrong("13-weightnorm", "The projection is forgotten", "dg is not divided")
+@wrong("14-weightnorm", "The projection is forgotten", "dg is not divided")
 def weight_norm_without_projection(dw, v, g):
     return g[:, None] * dw / np.linalg.norm(v, axis=1, keepdims=True), (dw * v).sum(1)
 
 
-@right("13-moments")
+@right("14-moments")
 def moments_by_scipy(mean, var):
     s = np.sqrt(var)
     z = scipy.stats.norm
@@ -128,7 +128,7 @@ def moments_by_scipy(mean, var):
     return first, (mean**2 + var) * z.cdf(mean / s) + mean * s * z.pdf(mean / s) - first**2
 
 
-@right("13-moments")
+@right("14-moments")
 def moments_with_erf(mean, var):
     means, variances = [], []
     for m, v in zip(mean.tolist(), var.tolist(), strict=True):
@@ -139,7 +139,7 @@ def moments_with_erf(mean, var):
     return means, variances
 
 
-@wrong("13-moments", "var_out is the mean square")
+@wrong("14-moments", "var_out is the mean square")
 def moments_without_square(mean, var):
     s = np.sqrt(var)
     z = scipy.stats.norm
@@ -147,14 +147,14 @@ def moments_without_square(mean, var):
     return first, (mean**2 + var) * z.cdf(mean / s) + mean * s * z.pdf(mean / s)
 
 
-@wrong("13-weightnorm", "g is missing in the term that is subtracted")
+@wrong("14-weightnorm", "g is missing in the term that is subtracted")
 def weight_norm_without_second_g(dw, v, g):
     norm = np.linalg.norm(v, axis=1, keepdims=True)
     dg = np.sum(dw * v / norm, axis=1, keepdims=True)
     return g[:, None] / norm * dw - dg / norm**2 * v, dg
 
 
-@wrong("13-moments", "where r has lost its factor")
+@wrong("14-moments", "where r has lost its factor")
 def moments_with_bare_erf(mean, var):
     s = np.sqrt(var)
     share, density = (1 + scipy.special.erf(mean / s)) / 2, scipy.stats.norm.pdf(mean / s)

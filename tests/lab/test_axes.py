@@ -1,4 +1,4 @@
-"""The recurrent network of chapter 12 against PyTorch's own norms, and its training against plain loops."""
+"""The recurrent network of chapter 13 against PyTorch's own norms, and its training against plain loops."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What chapter 14 measures says of a network what plain lines, and bnlib's own training, say of it."""
+"""What chapter 15 measures says of a network what plain lines, and bnlib's own training, say of it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The training of chapter 13 against bnlib's own, and what it watches."""
+"""The training of chapter 14 against bnlib's own, and what it watches."""
 
 from typing import Any
 

@@ -103,11 +103,11 @@ def _address(place: str) -> str:
     ("typed", "expected"),
     [
         ("renormalisatoin", "chapters/10_batch_and_machines.html#batch-renormalization"),  # mistyped
-        ("alpha dropo", "chapters/14_selu.html#dropout-that-keeps-the-moments"),  # not yet whole
+        ("alpha dropo", "chapters/15_selu.html#dropout-that-keeps-the-moments"),  # not yet whole
         ("batchrenorm", "chapters/10_batch_and_machines.html#batch-renormalization"),  # in one word
         ("layer normalisation transformer", "chapters/notation.html#term-layer-norm"),  # no transform, no normal
-        ("IN", "chapters/12_axes.html#instance-norm-contrast-and-colour"),
-        ("centered", "chapters/12_axes.html#rms-norm-centre-or-not"),  # centred, here, and no cent
+        ("IN", "chapters/13_axes.html#instance-norm-contrast-and-colour"),
+        ("centered", "chapters/13_axes.html#rms-norm-centre-or-not"),  # centred, here, and no cent
         ("σ²", "chapters/06_transform.html#a-unit-that-never-varies"),
         ("check_vjp", "chapters/reference.html#bnlib.check.check_vjp"),
     ],

@@ -1,4 +1,4 @@
-"""What chapter 12 measures: layer norm in time, the centre that RMS norm leaves out, and the number of groups.
+"""What chapter 13 measures: layer norm in time, the centre that RMS norm leaves out, and the number of groups.
 
 Plain gradient descent. The comparisons ``order`` and ``centres`` judge the claims about training; see
 :mod:`bnlib.lab.comparisons`. The experiments ``sequences`` and ``groups`` are older, and judge none: digits as raw
@@ -145,7 +145,7 @@ def _centred(activation: str, placement: str = "before", data: str = "digits") -
 
 
 _ACCURACY: dict[str, Any] = {
-    "chapter": "12_axes", "learned": LEARNED, "overlap": OVERLAP, "criterion": same("accuracy"),
+    "chapter": "13_axes", "learned": LEARNED, "overlap": OVERLAP, "criterion": same("accuracy"),
 }  # fmt: skip
 EXPERIMENTS = [
     sequences := Experiment(

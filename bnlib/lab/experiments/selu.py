@@ -1,4 +1,4 @@
-"""What chapter 14 measures: signals in a hundred layers of SELU, and deep networks trained on digits.
+"""What chapter 15 measures: signals in a hundred layers of SELU, and deep networks trained on digits.
 
 Centred digits are bnlib.data.load's, with inputs="centred".
 
@@ -250,7 +250,7 @@ def _deepened(depth: int, other: str, data: str = "digits") -> Pair:
 
 
 _LAYERS = (9, 17, 33)
-_ABOUT: dict[str, Any] = {"chapter": "14_selu", "learned": LEARNED, "overlap": OVERLAP}
+_ABOUT: dict[str, Any] = {"chapter": "15_selu", "learned": LEARNED, "overlap": OVERLAP}
 EXPERIMENTS = [
     signal := Experiment(
         "selu-signal", _signal, passed,

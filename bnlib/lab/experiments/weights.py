@@ -1,4 +1,4 @@
-"""What chapter 13 measures: weights with a direction and a length, how they start, and normalization propagation.
+"""What chapter 14 measures: weights with a direction and a length, how they start, and normalization propagation.
 
 Dense networks of ReLUs, plain gradient descent on mini-batches of 60 unless said, centred inputs, float32. A run whose
 loss is not finite counts as an accuracy of 0, and so as one that has failed.
@@ -143,7 +143,7 @@ def _propagated(other: str, data: str = "digits") -> Pair:
     return {"data": data, "arm": "normprop"}, {"data": data, "arm": other}
 
 
-_ABOUT: dict[str, Any] = {"chapter": "13_weight_norm_normprop", "learned": LEARNED, "overlap": OVERLAP}
+_ABOUT: dict[str, Any] = {"chapter": "14_weight_norm_normprop", "learned": LEARNED, "overlap": OVERLAP}
 _DENSE = "(digits, centred inputs, 300 steps of SGD, each at its best rate)"
 GAINS = [0.5, HE, 4.0]
 _STARTS = {
@@ -224,7 +224,7 @@ EXPERIMENTS: list[Measurement] = [
                                              "less plain ReLU": _propagated("plain", "mnist 14x14")}},
             ),
             Question(
-                id="normprop-one", chapter="13_weight_norm_normprop", overlap=OVERLAP, criterion=Criterion(">", 0.9),
+                id="normprop-one", chapter="14_weight_norm_normprop", overlap=OVERLAP, criterion=Criterion(">", 0.9),
                 how="mean", unit="test accuracy",
                 statement="Normalization propagation trains eight layers of 100 units with batches of one (digits, "
                 "centred inputs, 3,234 steps of SGD, at its best rate).",
@@ -232,7 +232,7 @@ EXPERIMENTS: list[Measurement] = [
                 parts={"": ({"data": "digits", "arm": "normprop, one"},)},
             ),
             Question(
-                id="normprop", chapter="13_weight_norm_normprop", criterion=Criterion("within", 1, 0.2), how="mean",
+                id="normprop", chapter="14_weight_norm_normprop", criterion=Criterion("within", 1, 0.2), how="mean",
                 of="last", unit="standard deviation of z, mean over units",
                 statement="Normalization propagation keeps the pre-activations of the last of eight layers of 100 "
                 "units at standard deviation 1 in training (digits, centred inputs, SGD, at its best rate).",

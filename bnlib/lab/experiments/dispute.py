@@ -200,8 +200,8 @@ probes = Comparison(
     "probes", _probes, probed,
     {"seeds": 64, "steps": 300, "times": [1, 3, 10, 20, 40, 60, 100, 150, 200, 300], "picked": PICKED, "lrs": _EQUAL,
      "factors": [0.5, 2.0], "places": [["digits", 3], ["mnist 14x14", 3], ["digits", 8]], "dtype": "float32"},
-    {"seeds": 2, "steps": 3, "times": [1, 3], "factors": [], "places": [["digits", 3]],
-     "lrs": {"sigmoid": [], "tanh": [], "relu": []}, "dtype": "float64"},
+    {"seeds": 2, "steps": 2, "times": [2], "factors": [], "places": [["digits", 3]], "lrs": {"relu": []},
+     "picked": {"digits, 3": {"relu": PICKED["digits, 3"]["relu"]}}, "dtype": "float64"},
     [
         Question(
             id="ics-gradient", of="shift", **_parts, others=_AT_EQUAL | _DEEPER,
@@ -414,7 +414,8 @@ rates = Comparison(
     "rates", _rates, trained,
     {"seeds": 64, "steps": 2000, "until": 0.9, "picked": PICKED, "shares": [0.1, 0.316, 1.0],
      "places": ["digits, 3", "digits, 8", "mnist 14x14, 3"], "dtype": "float32"},
-    {"seeds": 2, "steps": 10, "shares": [1.0], "places": ["digits, 3"], "dtype": "float64"},
+    {"seeds": 2, "steps": 10, "shares": [1.0], "places": ["digits, 3"], "dtype": "float64",
+     "picked": {"digits, 3": {"sigmoid": PICKED["digits, 3"]["sigmoid"]}}},
     [
         Question(
             id="larger-rates", **_asked, of="steps_to", how="ratio", budget=2000, criterion=same("ratio"),
@@ -606,7 +607,8 @@ scarce = Comparison(
      "places": [["digits", "relu", ["none", "batch", "batch, quiet", "none, dropout", "batch, dropout"]],
                 ["digits", "tanh", ["none", "batch"]],
                 ["mnist 14x14", "relu", ["none", "batch"]]]},
-    {"seeds": 2, "steps": 5, "dtype": "float64",
+    {"seeds": 2, "steps": 3, "dtype": "float64",
+     "scarce": {"100 images": {"examples": 100, "wrong": 0.3}},
      "places": [["digits", "relu", ["batch", "batch, quiet", "none, dropout"]]]},
     [
         Question(

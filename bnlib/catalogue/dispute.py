@@ -1,7 +1,5 @@
 """Chapter 11: internal covariate shift of a linear network of two layers, as its critics define it."""
 
-from types import SimpleNamespace
-
 import numpy as np
 
 from bnlib.catalogue.exercise import Arguments, Exercise, Mistake, Step
@@ -28,10 +26,6 @@ _SHIFT: dict[str, Step] = {
 }
 
 
-def _of_the_lower(v: SimpleNamespace) -> np.ndarray:
-    return _length(v.x.T @ v.then @ v.upper.T - v.lower)
-
-
 _MISTAKES = (
     Mistake(
         "W2 takes its update, too. Only the layer below is to move.",
@@ -52,16 +46,6 @@ _MISTAKES = (
         "The change is that of the lengths. A gradient of the same length may point elsewhere.",
         "Subtract the gradients first, and take the length of the difference.",
         distance=lambda v: abs(_length(v.after) - _length(v.before)),
-    ),
-    Mistake(
-        "It is the square of the change.",
-        "Take the root of the sum of squares, of both.",
-        change=lambda v: (v.distance / v.unit) ** 2,
-    ),
-    Mistake(
-        "The gradient is that of W1, which takes the update. Asked is that of W2, above it.",
-        distance=_of_the_lower,
-        unit=lambda v: _length(v.lower),
     ),
     Mistake("The step goes up the gradient.", "W1 - lr * its gradient.", sign=lambda v: 1),
     Mistake(

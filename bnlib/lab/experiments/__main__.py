@@ -8,13 +8,25 @@ from bnlib._files import write_atomically
 from bnlib.lab import records
 from bnlib.lab.cluster import ClusterError, connected
 from bnlib.lab.comparisons import Comparison
-from bnlib.lab.experiments import axes, batches, design, fixes, selu, serving, signals, speed, training, weights
+from bnlib.lab.experiments import (
+    axes,
+    batches,
+    design,
+    direction,
+    fixes,
+    selu,
+    serving,
+    signals,
+    speed,
+    training,
+    weights,
+)
 from bnlib.lab.records import Measurement, StaleRecordError
 from bnlib.lab.train import progress
 
 EXPERIMENTS: dict[str, Measurement] = {
     e.id: e
-    for module in (signals, batches, fixes, training, speed, design, serving, axes, weights, selu)
+    for module in (signals, batches, fixes, training, speed, design, serving, direction, axes, weights, selu)
     for e in module.EXPERIMENTS
 }
 

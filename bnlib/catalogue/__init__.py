@@ -7,6 +7,7 @@ from bnlib.catalogue import (
     axes,
     batches,
     deep_linear,
+    direction,
     fixes,
     inputs,
     selu,
@@ -29,6 +30,7 @@ EXERCISES: dict[str, Exercise] = (
     | training.EXERCISES
     | serving.EXERCISES
     | batches.EXERCISES
+    | direction.EXERCISES
     | axes.EXERCISES
     | weights.EXERCISES
     | selu.EXERCISES

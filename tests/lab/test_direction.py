@@ -26,6 +26,7 @@ from bnlib.lab.experiments.direction import (
     turning,
 )
 from bnlib.lab.nets import forward, mlp, start
+from bnlib.lab.records import Settings
 from bnlib.lab.train import Run, train
 
 SPEC = {"widths": [7, 6], "activation": "sigmoid", "norm": "batch"}
@@ -42,7 +43,8 @@ def test_every_experiment_says_for_each_claim_what_decides():
 
 
 def test_decades_are_counted_of_networks_whose_hidden_weights_have_the_rate():
-    rates, runs = [0.01, 1.0, 100.0], [{"seed": 0, "lr": 0.5}, {"seed": 1, "lr": 0.5}]
+    rates = [0.01, 1.0, 100.0]
+    runs: list[Settings] = [{"seed": 0, "lr": 0.5}, {"seed": 1, "lr": 0.5}]
     how: dict[str, Any] = {"steps": 6, "inputs": "centred"}
     values = reaching(spec=SPEC, runs=runs, rates=rates, target=0.3, dtype="float64", **how)
     net = mlp(**SPEC)
@@ -102,7 +104,7 @@ def test_independent_gradients_turn_by_what_the_optimizers_memory_says():
             found.append(np.arccos(w @ new / np.linalg.norm(w) / np.linalg.norm(new)))
             w = new
         rate = lr / 10 if optimizer == "momentum" else lr
-        assert np.mean(found[-200:]) == pytest.approx(MEMORY[optimizer] * math.sqrt(2 * rate * decay), rel=0.04)
+        assert np.mean(found[-200:]) == pytest.approx(MEMORY[optimizer] * math.sqrt(2 * rate * decay), rel=0.02)
 
 
 # Gradients and ranks
@@ -115,7 +117,7 @@ def test_orthogonal_weights_have_orthogonal_rows_of_length_one_or_columns():
     tall = orthogonal(drawn.mT)
     torch.testing.assert_close(tall.mT @ tall, 9 / 4 * torch.eye(4, dtype=torch.float64).expand(3, 4, 4))
     assert tall.square().sum(2).mean().item() == pytest.approx(1)
-    assert (q * drawn).sum((1, 2)).min() > 0  # the signs are the draws'
+    assert (q * drawn).sum(2).min() > 0  # as Gram and Schmidt have it, whatever the signs of LAPACK's
 
 
 def test_rank_and_cosine_by_hand():
@@ -136,6 +138,7 @@ def test_a_gradient_grows_as_pytorchs():
             w = torch.randn(units, inputs, generator=generator, dtype=torch.float64)
             w = orthogonal(w) if kind == "orthogonal" and units == inputs else w / inputs**0.5
             weights.append((2**0.5 * w).requires_grad_())
+        zs, loss = [x], x.sum()
         for last in (False, True) if kind == "one step" else (True,):
             zs = [x @ weights[0].T]
             for w in weights[1:]:
@@ -146,7 +149,7 @@ def test_a_gradient_grows_as_pytorchs():
             if not last:
                 grads = torch.autograd.grad(loss, weights)
                 weights = [(w - 0.3 * g).detach().requires_grad_() for w, g in zip(weights, grads, strict=True)]
-        low, high = torch.autograd.grad(loss, [zs[1], zs[3]])  # pyright: ignore[reportPossiblyUnbound]
+        low, high = torch.autograd.grad(loss, [zs[1], zs[3]])
         assert found == pytest.approx((low.norm() / high.norm()).item() ** 0.5), kind
 
 
@@ -179,7 +182,8 @@ def test_training_starts_from_orthogonal_weights_with_the_gain():
             torch.testing.assert_close(w @ w.T, 2.25 * torch.eye(8), rtol=1e-5, atol=1e-5)
         else:
             torch.testing.assert_close(w.T @ w, 2.25 * 10 / 8 * torch.eye(8), rtol=1e-5, atol=1e-5)
-    runs, how = [{"seed": 3, "lr": 0.1, "gain": 1.5}], {"steps": 4, "dtype": "float32", "inputs": "centred"}
+    runs: list[Settings] = [{"seed": 3, "lr": 0.1, "gain": 1.5}]
+    how: dict[str, Any] = {"steps": 4, "dtype": "float32", "inputs": "centred"}
     spec = {"widths": [8, 8]}
     assert started(spec=spec, runs=runs, start="orthogonal", **how)["test"] == [history.test_accuracy]
     assert started(spec=spec, runs=runs, start="normal", **how)["test"] == [train([run])[0].test_accuracy]

@@ -22,6 +22,7 @@ Inputs are centred. Three things are small enough to be measured on the page its
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise, product
 from typing import Any
 
@@ -72,15 +73,31 @@ def reaching(
     values : "decades", half of the number of rates that get there, for each run; and "val", the accuracies by rate
     """
     net, scale = net_of(spec)
-    hidden = [f"{path}.weight" for path in net.affine[:-1]]
-    replicas = [
-        Run(net=net, steps=steps, factors=tuple((name, rate / run["lr"]) for name in hidden), **{**how, **scale, **run})
-        for rate in rates
-        for run in runs
-    ]
-    histories = train(replicas, every=steps, dtype=getattr(torch, dtype), whole=True)
-    val = np.array([h.val_accuracy[-1] for h in histories]).reshape(len(rates), len(runs))
+    val = np.zeros((len(rates), len(runs)))
+    for rest in dict.fromkeys(run["lr"] for run in runs):
+        who = [i for i, run in enumerate(runs) if run["lr"] == rest]
+        replicas = [
+            Run(net=net, steps=steps, **{**how, **scale, **runs[i], "lr": rate}) for rate, i in product(rates, who)
+        ]
+        hooks = [partial(Rest, rate=rest)]
+        histories = train(replicas, every=steps, dtype=getattr(torch, dtype), whole=True, hooks=hooks)
+        val[:, who] = np.array([h.val_accuracy[-1] for h in histories]).reshape(len(rates), len(who))
     return {"decades": (0.5 * (val >= target).sum(0)).tolist(), "val": val.T.tolist()}
+
+
+class Rest(Hook):
+    """All but the hidden weights have one rate, whatever that of the replica, which is then the hidden weights'."""
+
+    def __init__(self, program: Program, rate: float) -> None:
+        super().__init__(program)
+        self.hidden, self.rate = [f"{path}.weight" for path in program.net.affine[:-1]], rate
+
+    def loss(self) -> float:
+        """Before each update."""
+        for name, rates in zip(self.program.learned, self.program.rates, strict=True):
+            if name not in self.hidden:
+                rates.fill_(self.rate)
+        return 0.0
 
 
 def _any_rate(

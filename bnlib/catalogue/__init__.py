@@ -7,6 +7,7 @@ from bnlib.catalogue import (
     axes,
     batches,
     deep_linear,
+    direction,
     dispute,
     fixes,
     inputs,
@@ -31,6 +32,7 @@ EXERCISES: dict[str, Exercise] = (
     | serving.EXERCISES
     | batches.EXERCISES
     | dispute.EXERCISES
+    | direction.EXERCISES
     | axes.EXERCISES
     | weights.EXERCISES
     | selu.EXERCISES

@@ -12,6 +12,7 @@ from bnlib.lab.experiments import (
     axes,
     batches,
     design,
+    direction,
     dispute,
     fixes,
     selu,
@@ -26,7 +27,7 @@ from bnlib.lab.train import progress
 
 EXPERIMENTS: dict[str, Measurement] = {
     e.id: e
-    for module in (signals, batches, fixes, training, speed, design, serving, dispute, axes, weights, selu)
+    for module in (signals, batches, fixes, training, speed, design, serving, dispute, direction, axes, weights, selu)
     for e in module.EXPERIMENTS
 }
 

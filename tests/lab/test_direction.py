@@ -81,7 +81,9 @@ def test_the_ratio_is_that_of_the_weights_after_each_update(optimizer: str):
         (history,) = train([replace(run, seed=seed)], keep=range(11), dtype=torch.float64)
         w = np.array([history.states[t].params["1.affine.weight"][0].numpy() for t in range(11)])
         unit = w / np.linalg.norm(w, axis=2, keepdims=True)
-        angles = np.arccos((unit[5:-1] * unit[6:]).sum(2)).mean(0) / math.sqrt(2 * lr * decay) / MEMORY[optimizer]
+        each = np.arccos((unit[5:-1] * unit[6:]).sum(2)) / math.sqrt(2 * lr * decay) / MEMORY[optimizer]
+        angles = each.mean(0)
+        assert found["rms"][seed] == pytest.approx(np.sqrt((each**2).mean(0)).mean())
         assert found["ratio"][seed] == pytest.approx(angles.mean())
         assert (found["least"][seed], found["most"][seed]) == pytest.approx((angles.min(), angles.max()))
         assert found["length"][seed] == pytest.approx(np.linalg.norm(w[-1], axis=1).mean())

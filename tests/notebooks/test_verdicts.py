@@ -93,11 +93,12 @@ def as_cards(claims: dict[str, Claim]) -> dict[str, Any]:
 
 
 def judged_again() -> dict[str, Any]:
-    """What each record's seeds say of its claims, as their cards would hold it."""
-    found = {}
+    """What each record's seeds say of its claims, as their cards would hold it; but for chapters still to be written."""
+    found, written = {}, {path.stem for path in chapters()}
     for comparison in COMPARISONS:
         if (records.RESULTS / f"{comparison.id}.json").exists():
-            found |= as_cards(comparison.claims(records.read(comparison.id, records.load(comparison.id))))
+            claims = comparison.claims(records.read(comparison.id, records.load(comparison.id)))
+            found |= as_cards({id: claim for id, claim in claims.items() if claim.chapter in written})
     return found
 
 

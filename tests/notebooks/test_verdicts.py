@@ -93,7 +93,7 @@ def as_cards(claims: dict[str, Claim]) -> dict[str, Any]:
 
 
 def judged_again() -> dict[str, Any]:
-    """What each record's seeds say of its claims, as their cards would hold it; but for chapters still to be written."""
+    """What each record's seeds say of its claims, as their cards hold it, but for chapters that are to be written."""
     found, written = {}, {path.stem for path in chapters()}
     for comparison in COMPARISONS:
         if (records.RESULTS / f"{comparison.id}.json").exists():

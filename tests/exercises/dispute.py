@@ -58,7 +58,7 @@ def shift_by_sums(x, t, W1, W2, lr):
         return sum(np.outer(row @ lower, row @ lower @ W2 - aim) for row, aim in zip(x, t, strict=True)) / len(x)
 
     first = sum(np.outer(row, (row @ W1 @ W2 - aim) @ W2.T) for row, aim in zip(x, t, strict=True)) / len(x)
-    old, new = second(W1), second(W1 - lr * first)
+    old, new = np.asarray(second(W1)), np.asarray(second(W1 - lr * first))
     return np.sqrt(((new - old) ** 2).sum() / (old**2).sum())
 
 

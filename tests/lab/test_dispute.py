@@ -135,7 +135,7 @@ def test_drift_is_the_move_of_the_means_in_standard_deviations_before():
     split = load("digits", 2, "centred")
     seen = []
     for rows, state in zip(batches(len(split.x_train), 30, 2), history.states.values(), strict=False):
-        h = torch.as_tensor(split.x_train[rows.numpy()])
+        h = z = torch.as_tensor(split.x_train[rows.numpy()])
         for i in range(3):
             z = h @ state.params[f"{i}.affine.weight"][0].T + state.params[f"{i}.affine.bias"][0]
             h = torch.tanh(z)

@@ -454,7 +454,6 @@ class Mislabelled(Hook):
     def __init__(self, program: Program, share: float) -> None:
         super().__init__(program)
         (x, y), classes = program.examples, program.net.outputs[-1]
-        y = y.clone()
         for own, seed in zip(y, program.seeds, strict=True):
             rng = np.random.default_rng([seed, 2])
             rows = rng.permutation(len(own))[: round(share * len(own))]

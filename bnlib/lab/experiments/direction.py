@@ -38,13 +38,12 @@ from bnlib.lab.comparisons import Arm, Comparison, Pair, Question
 from bnlib.lab.experiments import Cases, half_decades, net_of, trained
 from bnlib.lab.experiments.design import LEARNED
 from bnlib.lab.experiments.speed import NAMES, NORMS, OVERLAP, SIZES, SLICE
-from bnlib.lab.layers import Activation, Affine, Chain, Norm, Residual
+from bnlib.lab.layers import ACTIVATIONS, Activation, Affine, Chain, Norm, Residual
 from bnlib.lab.nets import Net, described
 from bnlib.lab.records import Experiment, Settings, Values
 from bnlib.lab.train import Hook, Program, Run, train
 
 CHAPTER = "12_length_and_direction"
-PHI = {"relu": torch.relu, "tanh": torch.tanh, "identity": lambda z: z}
 
 # Any rate
 
@@ -358,7 +357,7 @@ def apart(
         for layer in range(1, layers[-1] + 1):
             start = "orthogonal" if kind == "orthogonal" else "normal"
             z = h @ _weights(width, h.shape[1], gains[activation], start, generator).mT
-            h = PHI[activation](_normed(z) if kind == "batch" else z)
+            h = ACTIVATIONS[activation](_normed(z) if kind == "batch" else z)
             if layer in layers:
                 own.append((participation(h), cosine(h)))
         ranks.append([rank for rank, _ in own])

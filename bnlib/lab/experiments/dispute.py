@@ -25,7 +25,7 @@ from bnlib.lab import nets
 from bnlib.lab.comparisons import Arm, Comparison, Pair, Question
 from bnlib.lab.experiments import closer_at_first, half_decades, net_of, trained
 from bnlib.lab.experiments.design import LEARNED
-from bnlib.lab.experiments.speed import NAMES, NORMS, OVERLAP, SIZES
+from bnlib.lab.experiments.speed import GAINS, NAMES, NORMS, OVERLAP, RATES, SIZES
 from bnlib.lab.layers import Activation, Affine, Chain, Noise, Norm, Params
 from bnlib.lab.nets import Net
 from bnlib.lab.records import Settings, Values
@@ -390,13 +390,15 @@ noises = Comparison(
 # Larger rates
 
 
-def _timed(place: str, activation: str, norm: str, gain: float, lr: float, how: Settings, **labels: Any) -> Arm:
-    """Updates to the target at one gain and rate; ``place``: data and depth."""
+def _timed(
+    place: str, activation: str, norm: str, gain: Sequence[float], lr: Sequence[float], how: Settings, **labels: Any
+) -> Arm:
+    """Updates to the target at the best of some gains and rates; ``place``: data and depth."""
     data, depth = place.split(", ")
     spec = {"inputs": SIZES[data], "widths": [100] * int(depth), "activation": activation, "norm": norm}
     arguments = {"spec": spec, "data": data, "inputs": "centred", **how, "every": closer_at_first(how["steps"])}
     labels = {"place": place, "activation": activation, "norm": norm, **labels}
-    return Arm(labels, arguments, {"gain": [gain], "lr": [lr]}, "steps_to")
+    return Arm(labels, arguments, {"gain": list(gain), "lr": list(lr)}, "steps_to")
 
 
 def _rates(picked: dict[str, Any], places: list[str], shares: list[float], **how: Any) -> Iterator[Arm]:
@@ -407,7 +409,7 @@ def _rates(picked: dict[str, Any], places: list[str], shares: list[float], **how
             plain = picked[place][activation]["none"][1]
             rates = {f"{share:g}": share * plain for share in shares} | ({"own": best} if norm == "batch" else {})
             for name, lr in rates.items():
-                yield _timed(place, activation, norm, gain, lr, how, rate=name)
+                yield _timed(place, activation, norm, [gain], [lr], how, rate=name)
 
 
 def _at_rate(activation: str, share: float = 1.0, place: str = "digits, 3") -> Pair:
@@ -445,7 +447,7 @@ def _starts(picked: dict[str, Any], places: list[str], **how: Any) -> Iterator[A
     for place in places:
         for activation, norm in product(picked[place], NORMS):
             gain, lr = picked[place][activation]["none"]
-            yield _timed(place, activation, norm, gain, lr, how)
+            yield _timed(place, activation, norm, [gain], [lr], how)
 
 
 def _started(activation: str, place: str = "digits, 3") -> Pair:
@@ -471,6 +473,50 @@ starts = Comparison(
             "bear: at its best gain and rate, dense networks of 100 ReLU units a layer train no faster with batch norm "
             "(digits, centred inputs, SGD).",
             source="this book's control; Bjorck et al. (2018)",
+        ),
+    ],
+)  # fmt: skip
+
+
+# Half of batch norm
+
+
+def _halves(
+    picked: dict[str, Any], gains: dict[str, list[float]], lrs: dict[str, list[float]], places: list[str], **how: Any
+) -> Iterator[Arm]:
+    """Without, with the mean subtracted alone at the best of a grid, and with batch norm; both others as picked."""
+    for place in places:
+        for activation, picks in picked[place].items():
+            for norm, (gain, lr) in picks.items():
+                yield _timed(place, activation, norm, [gain], [lr], how)
+            yield _timed(place, activation, "mean", gains[activation], lrs[activation], how)
+
+
+def _half(activation: str, place: str, a: str = "mean", b: str = "batch") -> Pair:
+    labels = {"place": place, "activation": activation}
+    return labels | {"norm": a}, labels | {"norm": b}
+
+
+halves = Comparison(
+    "halves", _halves, trained,
+    {"seeds": 64, "steps": 500, "until": 0.9, "picked": PICKED, "gains": GAINS, "lrs": RATES,
+     "places": ["digits, 3", "digits, 8", "mnist 14x14, 3"], "dtype": "float32"},
+    {"seeds": 2, "steps": 10, "places": ["digits, 3"], "dtype": "float64", "gains": {"relu": [0.5]},
+     "lrs": {"relu": [0.1]}, "picked": {"digits, 3": {"relu": PICKED["digits, 3"]["relu"]}}},
+    [
+        Question(
+            id="centring", **_asked, of="steps_to", how="ratio", budget=500, criterion=same("ratio"),
+            parts={f"sigmoid, {depth} layers": _half("sigmoid", f"digits, {depth}") for depth in (3, 8)},
+            others={f"{NAMES[a]}, {depth} layers": _half(a, f"digits, {depth}")
+                    for a in ("tanh", "relu") for depth in (3, 8)}
+            | {f"{NAMES[a]}, {depth} layers, without / mean alone": _half(a, f"digits, {depth}", "none", "mean")
+               for a in NAMES for depth in (3, 8)},
+            transfers={"MNIST 14 x 14": {"sigmoid, 3 layers": _half("sigmoid", "mnist 14x14, 3")}},
+            unit="updates to an accuracy of 0.90, mean subtracted alone / batch norm",
+            statement="What batch norm gains a sigmoid network is centring: dense networks of 100 sigmoid units a "
+            "layer train as fast if the mini-batch's mean is subtracted and nothing divided (digits, centred inputs, "
+            "SGD, each at its best rate and gain).",
+            source="this book's question; LeCun et al. (1998), section 4.3, on centred activations",
         ),
     ],
 )  # fmt: skip
@@ -770,4 +816,4 @@ learning = Comparison(
     ],
 )  # fmt: skip
 
-EXPERIMENTS = [probes, noises, rates, starts, scarce, learning]
+EXPERIMENTS = [probes, noises, rates, starts, halves, scarce, learning]

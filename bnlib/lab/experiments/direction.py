@@ -483,7 +483,8 @@ EXPERIMENTS = [
         "any-rate", _any_rate, reaching,
         {"seeds": 64, "steps": 300, "target": 0.9, "rates": half_decades(0.0001, 10000), "dtype": "float32",
          "places": ["digits", "mnist 14x14"], "gains": {"sigmoid": 4.0, "tanh": 1.0, "relu": 1.41},
-         "lrs": {"sigmoid": [1.0, 3.16, 10.0], "tanh": [0.1, 0.316, 1.0], "relu": [0.1, 0.316, 1.0]}},
+         "lrs": {"sigmoid": half_decades(0.316, 31.6), "tanh": half_decades(0.0316, 3.16),
+                 "relu": half_decades(0.0316, 3.16)}},
         SLICE | {"places": ["digits"], "gains": {"relu": 1.41}, "rates": [0.1, 10.0], "target": 0.1},
         [
             Question(
@@ -543,7 +544,7 @@ EXPERIMENTS = [
     ),
     skips := Comparison(
         "skip-init", _skips, trained,
-        {"seeds": 64, "steps": 300, "width": 50, "arms": ["batch norm", "SkipInit", "none"], "gains": [0.5, 1.41],
+        {"seeds": 64, "steps": 300, "width": 50, "arms": ["batch norm", "SkipInit", "none"], "gains": [0.25, 0.5, 1.41],
          "lrs": half_decades(0.00316, 3.16), "places": {"digits": [16, 64], "mnist 14x14": [16]}, "dtype": "float32"},
         SLICE | {"steps": 5, "width": 10, "gains": [1.41], "lrs": [0.1], "places": {"digits": [3]}},
         [

@@ -687,9 +687,9 @@ _SCARCE = "in dense networks of three layers of 100 ReLU units (centred inputs, 
 _fits: dict[str, Any] = {**_asked, "learned": LEARNED}
 scarce = Comparison(
     "scarce", _scarce, generalized,
-    {"seeds": 64, "steps": 1500, "dtype": "float32", "scarce": SCARCE, "company": 240, "dropout": [0.1, 0.3, 0.5],
+    {"seeds": 64, "steps": 1500, "dtype": "float32", "scarce": SCARCE, "company": 240, "dropout": [0.03, 0.1, 0.3, 0.5],
      "gains": {"relu": 1.41, "tanh": 1.0},
-     "lrs": {"relu": half_decades(0.00316, 1), "tanh": half_decades(0.01, 3.16)},
+     "lrs": {"relu": half_decades(0.001, 3.16), "tanh": half_decades(0.00316, 3.16)},
      "places": [["digits", "relu", ["none", "batch", "batch, quiet", "none, dropout", "batch, dropout"]],
                 ["digits", "tanh", ["none", "batch"]],
                 ["mnist 14x14", "relu", ["none", "batch"]]]},

@@ -56,6 +56,7 @@ POOLS = ("mean", "last", "flat")
 OF_UNITS: dict[str, Callable[[int, int, int, int], Layout]] = {
     "batch": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (2,)),
     "mean": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (2,), scaled=False),
+    "scale": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (2,), centred=False),
     "layer": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (1,)),
     "rms": lambda r, units, n, groups: Layout((r, units, n), (r, units, 1), (1,), centred=False),
     "group": lambda r, units, n, groups: Layout((r, groups, units // groups, n), (r, groups, units // groups, 1), (2,)),
@@ -63,6 +64,7 @@ OF_UNITS: dict[str, Callable[[int, int, int, int], Layout]] = {
 OF_IMAGES: dict[str, Callable[[Shape, int, int], Layout]] = {
     "batch": lambda shape, r, groups: batch_layout(shape),
     "mean": lambda shape, r, groups: replace(batch_layout(shape), scaled=False),
+    "scale": lambda shape, r, groups: replace(batch_layout(shape), centred=False),
     "layer": lambda shape, r, groups: group_layout(shape, r),
     "rms": lambda shape, r, groups: replace(group_layout(shape, r), centred=False),
     "group": lambda shape, r, groups: group_layout(shape, r * groups),
@@ -79,7 +81,7 @@ def _layout(name: str, shape: Shape, replicas: int, groups: int) -> Layout:
     return OF_UNITS[name](r, units, n, groups)
 
 
-OF_BATCHES = ("batch", "mean")  # these see other examples, and have running statistics
+OF_BATCHES = ("batch", "mean", "scale")  # these see other examples, and have running statistics
 
 
 def units_of(shape: Shape) -> int:
@@ -457,12 +459,13 @@ class Convolution(Affine):
 class Norm(Layer):
     """A norm by name, with gamma and beta.
 
-    Batch norm, also that of the mean only, uses the batch's own statistics unless the flow has others; in a sequence
+    Batch norm, also a half of it, uses the batch's own statistics unless the flow has others; in a sequence
     they are taken over examples and positions. The others normalize each example, in a sequence each position.
 
     Attributes
     ----------
-    name : "batch", "mean" (batch norm that only subtracts the mean), "layer", "rms", "group" or, for images, "instance"
+    name : "batch", "mean" (batch norm that only subtracts the mean), "scale" (that only divides, by the root mean
+        square), "layer", "rms", "group" or, for images, "instance"
     groups : of group norm
     gamma, beta : whether they are learned
     first : gamma at the start
@@ -520,7 +523,7 @@ class Norm(Layer):
                 )
             seen = values if images else values.reshape(1, -1, values.shape[-1])  # (N, C, H, W), or (1, C, L)
             y = batch_norm_inference(
-                seen, gamma.flatten(), beta.flatten(), flow.stats[known], self.eps, scaled=self.name == "batch"
+                seen, gamma.flatten(), beta.flatten(), flow.stats[known], self.eps, scaled=self.name != "mean"
             )
             return x._replace(values=y.reshape(x.values.shape))
         layout = _layout(self.name, tuple(values.shape), flow.replicas, self.groups)

@@ -74,6 +74,9 @@ def plain_norm(name: str, p: Params, x: Tensor, groups: int = 2, eps: float = 1e
             return channels(lambda v: functional.batch_norm(v, None, None, gamma, beta, training=True, eps=eps))(x)
         case "mean":
             return (x - x.mean(over, keepdim=True)) * by_unit(x, gamma) + by_unit(x, beta)
+        case "scale":
+            size = (x.square().mean(over, keepdim=True) + eps).sqrt()
+            return x / size * by_unit(x, gamma) + by_unit(x, beta)
         case "layer" if x.ndim == 4:
             return functional.group_norm(x, 1, gamma, beta, eps)
         case "layer":

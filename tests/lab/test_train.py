@@ -116,6 +116,8 @@ def plain_norm(what: What, width: int, positions: bool) -> nn.Module:
             return PlainRms(width, what.eps)
         case "mean":
             return PlainMean(width)
+        case "scale":
+            return PlainScale(width)
         case _:
             return nn.InstanceNorm2d(width, what.eps, affine=True)
 
@@ -145,6 +147,18 @@ class PlainMean(nn.Module):
             self.running_mean += 0.1 * (mean.detach() - self.running_mean)
             self.running_var += 0.1 * (x.detach().var(axes) - self.running_var)
         return self.weight.reshape(shape) * (x - mean.reshape(shape)) + self.bias.reshape(shape)
+
+
+class PlainScale(PlainMean):
+    """Divides by the batch's root mean square; its running mean stays 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes, shape = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
+        square = x.square().mean(axes) if self.training else self.running_var
+        if self.training:
+            n = x.numel() / x.shape[1]
+            self.running_var += 0.1 * (square.detach() * n / (n - 1) - self.running_var)  # corrected as a variance is
+        return self.weight.reshape(shape) * x / (square + 1e-5).sqrt().reshape(shape) + self.bias.reshape(shape)
 
 
 class PlainNormed(nn.Module):

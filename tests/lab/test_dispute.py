@@ -105,15 +105,16 @@ def test_what_was_noted_is_summed_up_by_geometric_means():
     (run,) = [{"seed": 1, "lr": 0.5, "gain": 1.0}]
     how: dict[str, Any] = {"steps": 3, "data": "digits", "inputs": "centred", "dtype": "float64"}
     spec = {"inputs": [64], "widths": [6, 5], "activation": "tanh"}
-    values = dispute.probed(spec=spec, runs=[run], times=[1, 3], **how)
+    values = dispute.probed(spec=spec, runs=[run], times={"both": [1, 3], "late": [3]}, **how)
     net = mlp((64,), (6, 5), activation="tanh")
     (history,) = train(
         [Run(net=net, **run, steps=3, inputs="centred")], dtype=torch.float64, hooks=[partial(Probe, times=[1, 3])]
     )
     assert history.noted["shift"].shape == (2, 2)
-    assert values["shift"] == [pytest.approx(history.noted["shift"].prod() ** 0.25)]
-    assert values["cosine"] == [pytest.approx(history.noted["cosine"].mean())]
-    assert values["beta"] == [pytest.approx(history.noted["beta"].prod() ** 0.5)]
+    assert values["both shift"] == [pytest.approx(history.noted["shift"].prod() ** 0.25)]
+    assert values["late shift"] == [pytest.approx(history.noted["shift"][1].prod() ** 0.5)]
+    assert values["both cosine"] == [pytest.approx(history.noted["cosine"].mean())]
+    assert values["both beta"] == [pytest.approx(history.noted["beta"].prod() ** 0.5)]
 
 
 # Noise
@@ -206,8 +207,17 @@ def test_company_counts_in_the_statistics():
     rows = next(own.batches[0])
     assert (rows[:50] < n).all()
     assert (rows[50:] >= n).all()
+    assert len(set((rows % n).tolist())) == 250  # none twice
     alone, among = trained_with("batch", [], 0.3), trained_with("batch", [partial(Company, more=60)], 0.3 * 4)
     assert not torch.allclose(alone.states[4].params["0.affine.weight"], among.states[4].params["0.affine.weight"])
+
+
+def test_of_company_there_is_no_more_than_there_are_examples():
+    n = program().examples[0].shape[1]
+    (all_of_them,) = (next(own) for own in program(partial(Company, more=n - 50)).batches[:1])
+    assert sorted((all_of_them % n).tolist()) == list(range(n))
+    with pytest.raises(ValueError, match=rf"company is {n - 49}: beside mini-batches of 50 of {n} there are 1 to"):
+        program(partial(Company, more=n - 49))
 
 
 def test_company_makes_up_for_its_share_of_the_mean(monkeypatch: pytest.MonkeyPatch):

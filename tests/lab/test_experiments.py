@@ -129,11 +129,13 @@ def test_net_of_takes_fields_as_a_record_has_them():
 RUNS: list[Settings] = [{"seed": 0, "lr": 0.3}, {"seed": 1, "lr": 1.0, "gain": 2.0}]
 
 
-def test_trained_sums_up_what_train_gives():
-    values = trained(spec={"widths": [9, 7], "norm": "batch"}, runs=RUNS, steps=40, every=5, until=0.6, dtype="float64")
+@pytest.mark.parametrize("exact", [False, True])
+def test_trained_sums_up_what_train_gives(exact: bool):
+    spec = {"widths": [9, 7], "norm": "batch"}
+    values = trained(spec=spec, runs=RUNS, steps=40, every=5, until=0.6, exact=exact, dtype="float64")
     net = mlp(widths=(9, 7), norm="batch")
     runs = [Run(net=net, lr=0.3, steps=40), Run(net=net, gain=2.0, seed=1, lr=1.0, steps=40)]
-    histories = train(runs, every=5, until=0.6, dtype=train_module.torch.float64)
+    histories = train(runs, every=5, until=0.6, dtype=train_module.torch.float64, exact=exact)
     np.testing.assert_array_equal(values["val"], [h.val_accuracy[-1] for h in histories])
     np.testing.assert_array_equal(values["test"], [h.test_accuracy for h in histories])
     np.testing.assert_array_equal(values["start"], [h.loss[:10].mean() for h in histories])

@@ -77,6 +77,7 @@ def trained(
     hold: bool = False,
     every: int | list[int] | None = None,
     until: float | None = None,
+    exact: bool = False,
     dtype: str = "float32",
     **how: Any,
 ) -> Values:
@@ -89,6 +90,7 @@ def trained(
     hold : whether :class:`bnlib.lab.train.Hold` keeps the weights' lengths
     every : evaluate after each so many updates, or after these numbers of them; None is at the end alone
     until : the validation accuracy that is to be reached, after which the training of all replicas stops
+    exact : whether batch norm is judged with the statistics of the whole training set, in place of the running ones
     dtype : "float32" or "float64"
     steps, how : what else :class:`bnlib.lab.train.Run` takes, such as data, inputs or decay
 
@@ -106,6 +108,7 @@ def trained(
         until=until,
         dtype=getattr(torch, dtype),
         whole=True,
+        exact=exact,
         hooks=[Hold] if hold else [],
     )
     values: Values = {

@@ -809,7 +809,7 @@ scarce = Comparison(
     "scarce", _scarce, generalized,
     {"seeds": 64, "steps": 1500, "dtype": "float32", "scarce": SCARCE, "company": 240, "dropout": [0.03, 0.1, 0.3, 0.5],
      "gains": {"relu": 1.41, "tanh": 1.0},
-     "lrs": {"relu": half_decades(0.001, 3.16), "tanh": half_decades(0.00316, 3.16)},
+     "lrs": {"relu": half_decades(0.001, 31.6), "tanh": half_decades(0.00316, 3.16)},
      "places": [["digits", "relu", ["none", "batch", "batch, quiet", "none, dropout", "batch, dropout"]],
                 ["digits", "tanh", ["none", "batch"]],
                 ["mnist 14x14", "relu", ["none", "batch"]]]},

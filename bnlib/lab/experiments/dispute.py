@@ -581,20 +581,13 @@ def _off_centre(
 _AT_DEPTHS = {f"{depth} layers": f"digits, {depth}" for depth in (3, 8)}
 
 
-def _moved(activation: str) -> dict[str, Any]:
+def _control(activation: str, arm: str) -> dict[str, Any]:
+    """An arm beside batch norm, in networks of three and eight layers."""
+    words = {"none": "without / with batch norm", "scale": "division alone / batch norm"}[arm]
     return {
-        "parts": {name: _half(activation, place, "none", "batch") for name, place in _AT_DEPTHS.items()},
-        "transfers": {"MNIST 14 x 14": {"3 layers": _half(activation, "mnist 14x14, 3", "none", "batch")}},
-        "unit": "updates to an accuracy of 0.90, without / with batch norm",
-        "source": "this book's control",
-    }
-
-
-def _divided(activation: str) -> dict[str, Any]:
-    return {
-        "parts": {name: _half(activation, place, "scale") for name, place in _AT_DEPTHS.items()},
-        "transfers": {"MNIST 14 x 14": {"3 layers": _half(activation, "mnist 14x14, 3", "scale")}},
-        "unit": "updates to an accuracy of 0.90, division alone / batch norm",
+        "parts": {name: _half(activation, place, arm) for name, place in _AT_DEPTHS.items()},
+        "transfers": {"MNIST 14 x 14": {"3 layers": _half(activation, "mnist 14x14, 3", arm)}},
+        "unit": f"updates to an accuracy of 0.90, {words}",
         "source": "this book's control",
     }
 
@@ -612,25 +605,25 @@ off_centre = Comparison(
      "gains": {"tanh + 1": [1.0], "relu": [0.5]}, "lrs": {"tanh + 1": [0.1], "relu": [0.1]}},
     [
         Question(
-            id="centre-lost", **_halved, **_moved("tanh + 1"), criterion=more("ratio"),
+            id="centre-lost", **_halved, **_control("tanh + 1", "none"), criterion=more("ratio"),
             statement="Where activations are moved off zero, batch norm makes training faster: dense networks of 100 "
             "units a layer with tanh(z) + 1, which gain nothing with tanh (digits, centred inputs, SGD, each at its "
             "best rate and gain).",
         ),
         Question(
-            id="centre-given", **_halved, **_moved("sigmoid - 1/2"), criterion=same("ratio"),
+            id="centre-given", **_halved, **_control("sigmoid - 1/2", "none"), criterion=same("ratio"),
             statement="Where activations lie around zero, batch norm makes training no faster: dense networks of 100 "
             "units a layer with sigmoid(z) - 1/2, which gain with sigmoid (digits, centred inputs, SGD, each at its "
             "best rate and gain).",
         ),
         Question(
-            id="centring-removed", **_halved, **_divided("sigmoid"), criterion=more("ratio"),
+            id="centring-removed", **_halved, **_control("sigmoid", "scale"), criterion=more("ratio"),
             statement="Without centring the gain goes: dense networks of 100 sigmoid units a layer train more slowly "
             "if z is only divided by its root mean square over the mini-batch (digits, centred inputs, SGD, each at "
             "its best rate and gain).",
         ),
         Question(
-            id="division", **_halved, **_divided("relu"), criterion=same("ratio"),
+            id="division", **_halved, **_control("relu", "scale"), criterion=same("ratio"),
             statement="For ReLU division is enough: dense networks of 100 ReLU units a layer train as fast if z is "
             "only divided by its root mean square over the mini-batch (digits, centred inputs, SGD, each at its best "
             "rate and gain).",

@@ -1,0 +1,118 @@
+"""What chapter 16 measures of normalization in transformers.
+
+The criteria were written down before the first run, and without a trial.
+
+- "future": causal transformers (32 units, 2 blocks, 4 heads, the norm at the start of each branch) predict fair coin
+  flips, each from those before it. No honest prediction has a smaller expected loss than ln 2, as every mini-batch is
+  drawn anew. The excess over ln 2 is that of the mean loss of the last updates in training.
+  Batch norm takes its statistics over examples and positions, also those that are still to come. The number of updates
+  is fixed, since such a leak is learned; the rate is picked for each norm by the smallest excess on other seeds.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from bnlib.claims import Criterion
+from bnlib.lab import nets
+from bnlib.lab.comparisons import Arm, Comparison, Pair, Question
+from bnlib.lab.records import Settings, Values
+
+CHAPTER = "16_transformers"
+
+
+def flips(rngs: Sequence[np.random.Generator], rows: int, length: int) -> tuple[Tensor, Tensor]:
+    """Fair coin flips x, (replicas, rows, length), of each generator's own, and y, each row's next flip."""
+    tokens = torch.as_tensor(np.stack([rng.integers(0, 2, (rows, length + 1)) for rng in rngs]))
+    return tokens[..., :-1], tokens[..., 1:]
+
+
+def losses(logits: Tensor, y: Tensor) -> Tensor:
+    """The mean cross-entropy of each replica in nats, (replicas,); logits (replicas, N, length, classes)."""
+    return cross_entropy(logits.movedim(-1, 1), y, reduction="none").flatten(1).mean(1)
+
+
+def guessed(
+    *, norm: str, batch: int, length: int, blocks: int, units: int, runs: Sequence[Settings], steps: int, last: int,
+    dtype: str,
+) -> Values:  # fmt: skip
+    """Train causal transformers on fair coin flips, with Adam.
+
+    Parameters
+    ----------
+    norm, length, blocks, units : as :func:`bnlib.lab.nets.transformer` has them
+    runs : of each replica its seed and lr
+    batch : sequences in a mini-batch; each is drawn anew
+    steps, last : updates, and how many of them count
+
+    Returns
+    -------
+    values : in nats per flip less ln 2, a number for each run: "excess", of the mean training loss of the last
+        updates; "used", of the mean loss on fresh sequences with the running statistics, where there are any;
+        and "picked", the excess with the sign changed, so that a rate can be picked by the largest
+    """
+    net = nets.transformer(2, length, units, blocks, norm=norm)
+    excess, used = np.zeros(len(runs)), np.zeros(len(runs))
+    for lr in dict.fromkeys(run["lr"] for run in runs):
+        who = [i for i, run in enumerate(runs) if run["lr"] == lr]
+        seeds = [runs[i]["seed"] for i in who]
+        params, stats = nets.start(net, seeds, dtype=getattr(torch, dtype))
+        params = {name: value.requires_grad_() for name, value in params.items()}
+        optimizer, rngs = torch.optim.Adam(params.values(), lr=lr), [np.random.default_rng([s, 5]) for s in seeds]
+        seen = []
+        for _ in range(steps):
+            x, y = flips(rngs, batch, length)
+            logits, moments = nets.forward(net, params, x)
+            loss = losses(logits, y)
+            optimizer.zero_grad()
+            loss.sum().backward()
+            optimizer.step()
+            stats = {path: stats[path].update(own) for path, own in moments.items()}
+            seen.append(loss.detach())
+        excess[who] = torch.stack(seen[-last:]).double().mean(0).numpy() - np.log(2)
+        with torch.no_grad():
+            fresh = [flips(rngs, batch, length) for _ in range(last)]
+            later = [losses(nets.forward(net, params, x, stats or None)[0], y) for x, y in fresh]
+        used[who] = torch.stack(later).double().mean(0).numpy() - np.log(2)
+    return {"excess": excess.tolist(), "used": used.tolist(), "picked": (-excess).tolist()}
+
+
+def _future(batches: list[int], lengths: list[int], norms: list[str], lrs: list[float], **how: Any) -> Iterator[Arm]:
+    """Every norm with every number of sequences in a mini-batch, and every length of these."""
+    for norm, batch, length in product(norms, batches, lengths):
+        labels = {"norm": norm, "batch": batch, "length": length}
+        yield Arm(labels, {**labels, **how}, {"lr": lrs}, "picked")
+
+
+def _flips(batch: int, length: int, norm: str = "batch") -> Pair:
+    labels = {"batch": batch, "length": length}
+    return labels | {"norm": norm}, labels | {"norm": "layer"}
+
+
+_FEW = {"4 sequences of 8": (4, 8), "16 sequences of 8": (16, 8), "4 sequences of 32": (4, 32)}
+future = Comparison(
+    "future", _future, guessed,
+    {"seeds": 64, "steps": 300, "last": 100, "batches": [4, 16, 64], "lengths": [8, 32], "norms": ["batch", "layer"],
+     "lrs": [0.001, 0.003, 0.01], "blocks": 2, "units": 32, "dtype": "float32"},
+    {"seeds": 2, "steps": 4, "last": 2, "batches": [4], "lengths": [8], "lrs": [0.003], "dtype": "float64"},
+    [
+        Question(
+            id="bn-sees-future", chapter=CHAPTER, of="excess", criterion=Criterion("<", 0.0, 0.01),
+            parts={name: _flips(*own) for name, own in _FEW.items()},
+            others={f"{batch} sequences of {length}": _flips(batch, length)
+                    for batch, length in ((16, 32), (64, 8), (64, 32))},
+            unit="training loss in nats per flip, with batch norm - with layer norm",
+            statement="In training, a causal transformer with batch norm sees the future: its loss on fair coin flips, "
+            "drawn anew for each update, falls below that with layer norm, which cannot see it, and below ln 2 (32 "
+            "units, 2 blocks, 300 updates with Adam, each at its best rate).",
+            source="this book's question; Shen et al. (2020) on batch norm in transformers",
+        ),
+    ],
+)  # fmt: skip
+
+EXPERIMENTS = [future]

@@ -433,16 +433,17 @@ def transformer(
     symbols, length : of the source, and of the sequences
     units, blocks, heads : features at each position; blocks of attention and of two dense layers, four times as wide
     norm : as in :func:`stack`, such as DyT()
-    placement : "pre", at the start of each residual branch and once at the end, or "post", behind each sum
+    placement : "pre", at the start of each residual branch and once at the end; "post", behind each sum; or "peri", at
+        the start and at the end of each branch, and once at the end
     activation : of the dense layers
     """
-    if placement not in ("pre", "post"):
-        raise ValueError(f"placement is {placement!r}: choose one of ['pre', 'post']")
+    if placement not in ("pre", "post", "peri"):
+        raise ValueError(f"placement is {placement!r}: choose one of ['pre', 'post', 'peri']")
     norms = () if (own := _norm(norm)) is None else (own,)
-    before, behind = (norms, ()) if placement == "pre" else ((), norms)
+    before, inside, behind = {"pre": (norms, (), ()), "post": ((), (), norms), "peri": (norms, norms, ())}[placement]
 
     def branch(*layers: Layer) -> Chain:
-        return Chain((Residual(Chain((*before, *layers))), *behind))
+        return Chain((Residual(Chain((*before, *layers, *inside))), *behind))
 
     dense = (Affine(4 * units), Activation(activation), Affine(units))
     block = Chain((branch(Attention(heads)), branch(*dense)))

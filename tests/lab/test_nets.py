@@ -18,6 +18,7 @@ from bnlib.lab.layers import (
     OF_UNITS,
     Activation,
     Affine,
+    Attention,
     Chain,
     Dropout,
     DyT,
@@ -318,18 +319,24 @@ def test_symbols_and_sequences_and_states():
 
 
 def test_a_transformers_norms_stand_where_it_says():
-    pre, post, none = (
+    pre, post, peri, none = (
         transformer(5, 6, 8, 1, norm=norm, placement=where)
-        for norm, where in (("layer", "pre"), ("layer", "post"), ("none", "pre"))
+        for norm, where in (("layer", "pre"), ("layer", "post"), ("layer", "peri"), ("none", "pre"))
     )
-    order = {name: [path for path in net.layers if "norm" in path or "attention" in path] for name, net in (
-        ("pre", pre), ("post", post), ("none", none))}  # fmt: skip
+    order = {
+        name: [path for path, layer in net.layers.items() if isinstance(layer, Norm | Attention)]
+        for name, net in (("pre", pre), ("post", post), ("peri", peri), ("none", none))
+    }
     assert order == {
         "pre": ["2.0.residual.norm", "2.0.residual.attention", "2.1.residual.norm", "norm"],
         "post": ["2.0.residual.attention", "2.0.norm", "2.1.norm"],
+        "peri": [
+            *("2.0.residual.0", "2.0.residual.attention", "2.0.residual.2"),
+            *("2.1.residual.0", "2.1.residual.4", "norm"),
+        ],
         "none": ["2.0.residual.attention"],
     }
-    for net in (pre, post, none):
+    for net in (pre, post, peri, none):
         assert forward(net, randomized(net).params, examples(net))[0].shape == (2, 5, 6, 5)
     found = seen(post, randomized(post), examples(post))
     assert torch.equal(found["2.1"], found["2.1.norm"])
@@ -601,7 +608,7 @@ def test_a_norm_of_a_recurrent_layer_is_a_norm():
         (rnn, {"inputs": (64,)}, r"a recurrent layer cannot take \(64,\): give sequences"),
         (rnn, {"norm": "instance"}, "norm 'instance' is for images"),
         (rnn, {"units": 0}, "units is 0"),
-        (transformer, {"symbols": 5, "length": 6, "placement": "before"}, r"placement is 'before': .*\['pre', 'post'"),
+        (transformer, {"symbols": 5, "length": 6, "placement": "before"}, r"placement is 'before': .*'post', 'peri'"),
         (transformer, {"symbols": 5, "length": 6, "heads": 5}, "attention with 5 heads cannot take .*divide the feat"),
         (transformer, {"symbols": 5, "length": 0}, r"inputs are \(0,\)"),
         (transformer, {"symbols": 0, "length": 6}, "symbols is 0"),

@@ -6,7 +6,8 @@ The criteria were written down before the first run, and without a trial.
   flips, each from those before it. No honest prediction has a smaller expected loss than ln 2, as every mini-batch is
   drawn anew. The excess over ln 2 is that of the mean loss of the last updates in training.
   Batch norm takes its statistics over examples and positions, also those that are still to come. The number of updates
-  is fixed, since such a leak is learned; the rate is picked for each norm by the smallest excess on other seeds.
+  is fixed, since such a leak is learned; the rate is picked for each norm by the smallest excess on other seeds. (A
+  first run had rates from 0.001 on, and all picked that one: 4 sequences of 8 held, -.022, the others did not.)
 - "placements": causal transformers (32 units, 4 heads, Adam, batches of 16, 200 updates) on the Markov source, with the
   norm at three places, with a warm-up of half of the updates and without, in two and in six blocks; and RMS norm in
   place of layer norm. Each arm has its best rate of the same four. The budget is small and fixed: what is behind may
@@ -103,7 +104,7 @@ _FEW = {"4 sequences of 8": (4, 8), "16 sequences of 8": (16, 8), "4 sequences o
 future = Comparison(
     "future", _future, guessed,
     {"seeds": 64, "steps": 300, "last": 100, "batches": [4, 16, 64], "lengths": [8, 32], "norms": ["batch", "layer"],
-     "lrs": [0.001, 0.003, 0.01], "blocks": 2, "units": 32, "dtype": "float32"},
+     "lrs": [0.0001, 0.0003, 0.001, 0.003], "blocks": 2, "units": 32, "dtype": "float32"},
     {"seeds": 2, "steps": 4, "last": 2, "batches": [4], "lengths": [8], "lrs": [0.003], "dtype": "float64"},
     [
         Question(

@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from bnlib.lab import nets
-from bnlib.lab.experiments.transformers import flips, guessed, losses
+from bnlib.lab.comparisons import Comparison
+from bnlib.lab.experiments.transformers import flips, future, guessed, losses, placements
+from bnlib.lab.layers import Norm
+from bnlib.lab.nets import made
 
 SMALL = {"batch": 5, "length": 6, "blocks": 1, "units": 8, "steps": 3, "last": 2, "dtype": "float64"}
 
@@ -71,3 +74,22 @@ def test_only_a_norm_over_time_lets_a_causal_network_see_the_future(norm: str, s
     with torch.no_grad():
         before, after = (nets.forward(net, params, tokens)[0][0, 0, :5] for tokens in (x, later))
     assert torch.equal(before, after) is not sees
+
+
+@pytest.mark.parametrize("comparison", [future, placements], ids=lambda comparison: comparison.id)
+def test_what_is_asked_for_is_an_arm(comparison: Comparison):
+    settings = {name: value for name, value in comparison.settings.items() if name != "seeds"}
+    arms = [arm.labels for arm in comparison.arms(**settings)]
+    asked = [arm for q in comparison.questions for pair in {**q.parts, **q.others}.values() for arm in pair]
+    assert all(arms.count(labels) == 1 for labels in asked)
+
+
+def test_a_placements_network_has_its_norms_and_its_warm_up():
+    settings = {name: value for name, value in placements.settings.items() if name != "seeds"}
+    for arm in placements.arms(**settings):
+        labels, net = arm.labels, made(arm.arguments["spec"])
+        norms = [path for path, layer in net.layers.items() if isinstance(layer, Norm)]
+        each = {"pre": 2, "post": 2, "peri": 4}[labels["placement"]]
+        assert len(norms) == each * labels["blocks"] + (labels["placement"] != "post")
+        assert {net.layers[path].name for path in norms} == {labels["norm"]}
+        assert arm.arguments["warm_up"] == labels["warm_up"]

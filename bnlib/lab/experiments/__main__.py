@@ -20,16 +20,17 @@ from bnlib.lab.experiments import (
     signals,
     speed,
     training,
+    transformers,
     weights,
 )
 from bnlib.lab.records import Measurement, StaleRecordError
 from bnlib.lab.train import progress
 
-EXPERIMENTS: dict[str, Measurement] = {
-    e.id: e
-    for module in (signals, batches, fixes, training, speed, design, serving, dispute, direction, axes, weights, selu)
-    for e in module.EXPERIMENTS
-}
+MODULES = (
+    *(signals, batches, fixes, training, speed, design, serving, dispute, direction, axes, weights, selu),
+    transformers,
+)
+EXPERIMENTS: dict[str, Measurement] = {e.id: e for module in MODULES for e in module.EXPERIMENTS}
 
 
 def state(experiment: Measurement) -> str:

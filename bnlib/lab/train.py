@@ -472,7 +472,7 @@ class Program:
             generators=self.generators,
             tap=self._tap if self.hooks else None,
         )
-        loss = _cross_entropy(logits, y)
+        loss = each_loss(logits, y)
         # The replicas' losses are summed, and each depends on its own parameters alone.
         whole = loss
         for hook in self.hooks:
@@ -551,7 +551,7 @@ class Program:
         at_once = max(1, EVALUATED // (x.numel() // x.shape[1]))
         logits = torch.cat([nets.forward(self.net, self.params, part, stats)[0] for part in x.split(at_once, 1)], 1)
         found = logits.max(-1).indices  # torch.argmax takes four times as long
-        loss, right = _cross_entropy(logits, y), (found == y).double().flatten(1).mean(1)
+        loss, right = each_loss(logits, y), (found == y).double().flatten(1).mean(1)
         lost = (self.failed > 0) | ~loss.isfinite()
         return torch.where(lost, math.nan, loss), torch.where(lost, 0.0, right)
 
@@ -596,8 +596,8 @@ def _lengths(weight: Tensor) -> Tensor:
     return weight.square().sum(tuple(range(2, weight.ndim)), keepdim=True).sqrt()
 
 
-def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """The mean over the examples of each replica: logits (replicas, N, ..., classes), y (replicas, N, ...)."""
+def each_loss(logits: Tensor, y: Tensor) -> Tensor:
+    """The mean cross-entropy of each replica, in nats: logits (replicas, N, ..., classes), y (replicas, N, ...)."""
     return cross_entropy(logits.movedim(-1, 1), y, reduction="none").flatten(1).mean(1)
 
 

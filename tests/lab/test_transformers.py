@@ -6,9 +6,10 @@ import torch
 
 from bnlib.lab import nets
 from bnlib.lab.comparisons import Comparison
-from bnlib.lab.experiments.transformers import flips, future, guessed, losses, placements
+from bnlib.lab.experiments.transformers import flips, future, guessed, placements
 from bnlib.lab.layers import Norm
 from bnlib.lab.nets import made
+from bnlib.lab.train import each_loss
 
 SMALL = {"batch": 5, "length": 6, "blocks": 1, "units": 8, "steps": 3, "last": 2, "dtype": "float64"}
 
@@ -29,7 +30,7 @@ def test_a_loss_is_each_replicas_mean_over_examples_and_positions():
     logits, y = torch.randn(2, 3, 4, 2, dtype=torch.float64), torch.randint(2, (2, 3, 4))
     chances = logits.exp() / logits.exp().sum(-1, keepdim=True)
     expected = -chances.gather(-1, y[..., None]).log().mean((1, 2, 3))
-    torch.testing.assert_close(losses(logits, y), expected)
+    torch.testing.assert_close(each_loss(logits, y), expected)
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])

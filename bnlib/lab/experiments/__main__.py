@@ -26,11 +26,25 @@ from bnlib.lab.experiments import (
 from bnlib.lab.records import Measurement, StaleRecordError
 from bnlib.lab.train import progress
 
-MODULES = (
-    *(signals, batches, fixes, training, speed, design, serving, dispute, direction, axes, weights, selu),
-    transformers,
-)
-EXPERIMENTS: dict[str, Measurement] = {e.id: e for module in MODULES for e in module.EXPERIMENTS}
+EXPERIMENTS: dict[str, Measurement] = {
+    e.id: e
+    for module in (
+        signals,
+        batches,
+        fixes,
+        training,
+        speed,
+        design,
+        serving,
+        dispute,
+        direction,
+        axes,
+        weights,
+        selu,
+        transformers,
+    )
+    for e in module.EXPERIMENTS
+}
 
 
 def state(experiment: Measurement) -> str:

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from bnlib.claims import Criterion, more, same
 from bnlib.lab import nets
 from bnlib.lab.comparisons import Arm, Comparison, Pair, Question
 from bnlib.lab.experiments import trained
 from bnlib.lab.records import Settings, Values
+from bnlib.lab.train import each_loss
 
 CHAPTER = "16_transformers"
 
@@ -36,11 +36,6 @@ def flips(rngs: Sequence[np.random.Generator], rows: int, length: int) -> tuple[
     """Fair coin flips x, (replicas, rows, length), of each generator's own, and y, each row's next flip."""
     tokens = torch.as_tensor(np.stack([rng.integers(0, 2, (rows, length + 1)) for rng in rngs]))
     return tokens[..., :-1], tokens[..., 1:]
-
-
-def losses(logits: Tensor, y: Tensor) -> Tensor:
-    """The mean cross-entropy of each replica in nats, (replicas,); logits (replicas, N, length, classes)."""
-    return cross_entropy(logits.movedim(-1, 1), y, reduction="none").flatten(1).mean(1)
 
 
 def guessed(
@@ -74,7 +69,7 @@ def guessed(
         for _ in range(steps):
             x, y = flips(rngs, batch, length)
             logits, moments = nets.forward(net, params, x)
-            loss = losses(logits, y)
+            loss = each_loss(logits, y)
             optimizer.zero_grad()
             loss.sum().backward()
             optimizer.step()
@@ -83,7 +78,7 @@ def guessed(
         excess[who] = torch.stack(seen[-last:]).double().mean(0).numpy() - np.log(2)
         with torch.no_grad():
             fresh = [flips(rngs, batch, length) for _ in range(last)]
-            later = [losses(nets.forward(net, params, x, stats or None)[0], y) for x, y in fresh]
+            later = [each_loss(nets.forward(net, params, x, stats or None)[0], y) for x, y in fresh]
         used[who] = torch.stack(later).double().mean(0).numpy() - np.log(2)
     return {"excess": excess.tolist(), "used": used.tolist(), "picked": (-excess).tolist()}
 

@@ -822,10 +822,13 @@ class Attention(Layer):
     ----------
     heads : their number, a divisor of the features
     causal : whether a position sees only itself and what is before it
+    qk_norm : whether queries and keys are divided by the root mean square of their features within a head, and
+        multiplied by a gain for each of these, the same in all heads; :cite:`henry2020query` has one gain for all
     """
 
     heads: int = 4
     causal: bool = True
+    qk_norm: bool = False
 
     def __post_init__(self) -> None:
         """Reject what is no number."""
@@ -841,23 +844,47 @@ class Attention(Layer):
         return shape
 
     def start(self, shape: Shape, draw: Draw) -> State:
-        """Weights qkv (replicas, 3 * features, features), of queries, keys and values, and out (replicas, f., f.)."""
+        """Weights qkv (replicas, 3 * features, features), of queries, keys and values, and out (replicas, f., f.).
+
+        With a norm the gains of queries and keys, (replicas, features of a head).
+        """
         units = shape[1]
         rows = {"qkv.weight": 3 * units, "out.weight": units}
-        return State({name: draw.weights((own, units), units) for name, own in rows.items()}, {})
+        gains = ("query.gamma", "key.gamma") if self.qk_norm else ()
+        return State(
+            {name: draw.weights((own, units), units) for name, own in rows.items()}
+            | {name: draw.full(1.0, units // self.heads) for name in gains},
+            {},
+        )
 
     def __call__(self, x: Signal, path: str, flow: Flow) -> Signal:
-        """Mean of the values of all positions, weighted by the softmax of query times key."""
+        """Mean of the values of all positions, weighted by the softmax of query times key.
+
+        The logits, (replicas, heads, N, length, length), are shown to a tap under path + ".logits"; those that no
+        position sees are -inf.
+        """
         (length, units), n, each = x.shape, x.values.shape[-1], x.units // self.heads
         qkv = torch.bmm(flow.params[under(path, "qkv.weight")], x.values.flatten(2))
         q, k, v = qkv.reshape(-1, 3, self.heads, each, length, n).permute(1, 0, 2, 5, 4, 3)  # (R, heads, N, length, .)
+        if self.qk_norm:
+            q, k = (
+                self.normed(part, flow.params[under(path, name)])
+                for part, name in ((q, "query.gamma"), (k, "key.gamma"))
+            )
         scores = q @ k.mT / math.sqrt(each)
         if self.causal:
             later = torch.ones(length, length, dtype=torch.bool, device=scores.device).triu(1)
             scores = scores.masked_fill(later, -math.inf)
+        flow.tapped(under(path, "logits"), scores)
         mixed = (scores.softmax(-1) @ v).permute(0, 1, 4, 3, 2).reshape(-1, units, length * n)
         y = torch.bmm(flow.params[under(path, "out.weight")], mixed)
         return x._replace(values=y.reshape(x.values.shape))
+
+    def normed(self, part: Tensor, gamma: Tensor) -> Tensor:
+        """Queries or keys (replicas, heads, N, length, features) of root mean square 1 in each head, times gamma."""
+        replicas, each = gamma.shape
+        layout = Layout((replicas, part.numel() // gamma.numel(), each), (replicas, 1, each), (2,), centred=False)
+        return transformed(part, gamma, torch.zeros_like(gamma), layout, 1e-5)[0]
 
 
 def changed(value: Any) -> dict[str, Any]:

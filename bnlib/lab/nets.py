@@ -422,6 +422,7 @@ def transformer(
     blocks: int = 2,
     *,
     heads: int = 4,
+    qk_norm: bool = False,
     norm: str | Layer = "layer",
     placement: str = "pre",
     activation: str = "gelu",
@@ -432,11 +433,45 @@ def transformer(
     ----------
     symbols, length : of the source, and of the sequences
     units, blocks, heads : features at each position; blocks of attention and of two dense layers, four times as wide
+    qk_norm : of :class:`~bnlib.lab.layers.Attention`
     norm : as in :func:`stack`, such as DyT()
     placement : "pre", at the start of each residual branch and once at the end; "post", behind each sum; or "peri", at
         the start and at the end of each branch, and once at the end
     activation : of the dense layers
     """
+    attention = Attention(heads, qk_norm=qk_norm)
+    body = _blocks(units, blocks, attention, norm=norm, placement=placement, activation=activation)
+    return Net((length,), Chain((Embedding(symbols, units), Positions(), *body, Affine(symbols))))
+
+
+def encoder(
+    inputs: Shape = (8, 8),
+    units: int = 32,
+    blocks: int = 2,
+    classes: int = 10,
+    *,
+    heads: int = 4,
+    qk_norm: bool = False,
+    norm: str | Layer = "layer",
+    placement: str = "pre",
+    activation: str = "gelu",
+) -> Net:
+    """A transformer in which every position sees all others; classes of the mean over the positions.
+
+    Parameters
+    ----------
+    inputs, classes : (length, features), such as the rows of an image, and the outputs
+    units, blocks, heads, qk_norm, norm, placement, activation : as in :func:`transformer`
+    """
+    attention = Attention(heads, causal=False, qk_norm=qk_norm)
+    body = _blocks(units, blocks, attention, norm=norm, placement=placement, activation=activation)
+    return Net(inputs, Chain((Affine(units), Positions(), *body, Pool(), Affine(classes))))
+
+
+def _blocks(
+    units: int, blocks: int, attention: Attention, *, norm: str | Layer, placement: str, activation: str
+) -> tuple[Layer, ...]:
+    """The blocks of a transformer, and the norm behind the last."""
     if placement not in ("pre", "post", "peri"):
         raise ValueError(f"placement is {placement!r}: choose one of ['pre', 'post', 'peri']")
     norms = () if (own := _norm(norm)) is None else (own,)
@@ -446,8 +481,7 @@ def transformer(
         return Chain((Residual(Chain((*before, *layers, *inside))), *behind))
 
     dense = (Affine(4 * units), Activation(activation), Affine(units))
-    block = Chain((branch(Attention(heads)), branch(*dense)))
-    return Net((length,), Chain((Embedding(symbols, units), Positions(), *[block] * blocks, *before, Affine(symbols))))
+    return (*[Chain((branch(attention), branch(*dense)))] * blocks, *before)
 
 
 # A network as JSON

@@ -34,6 +34,7 @@ from bnlib.lab.nets import (
     convnet,
     data_init,
     described,
+    encoder,
     forward,
     learned,
     made,
@@ -318,6 +319,19 @@ def test_symbols_and_sequences_and_states():
     assert not torch.isclose(other[:, :, 4:], logits[:, :, 4:]).all(-1).any()
 
 
+def test_in_an_encoder_every_position_is_seen_and_none_is_told_from_a_company():
+    net = encoder((6, 3), 8, 2, 5, heads=2)
+    params, x = randomized(net).params, examples(net, 4)
+    logits, moments = forward(net, params, x)
+    assert (logits.shape, moments) == ((2, 4, 5), {})
+    for position in range(6):
+        other = x.clone()
+        other[:, 0, position] += 1
+        moved = forward(net, params, other)[0]
+        assert not torch.isclose(moved[:, 0], logits[:, 0]).all(-1).any()
+        assert torch.allclose(moved[:, 1:], logits[:, 1:])
+
+
 def test_a_transformers_norms_stand_where_it_says():
     pre, post, peri, none = (
         transformer(5, 6, 8, 1, norm=norm, placement=where)
@@ -465,6 +479,7 @@ ALL = {
     "rnn": rnn(norm=Norm("batch", momentum=None)),
     "plain rnn": rnn(),
     "transformer": transformer(5, 6),
+    "encoder": encoder((4, 3), 8, 1, 5, heads=2, qk_norm=True),
     "post-norm transformer": transformer(5, 6, norm="rms", placement="post", activation="relu", heads=2),
     "DyT and SkipInit": Net((6,), Chain((Affine(4), Residual(Chain((DyT(), Affine(4))), 0.0), Affine(3, bias=False)))),
 }

@@ -1,15 +1,30 @@
 """What chapter 16 measures, on small cases that can be written out."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from bnlib.lab import nets
 from bnlib.lab.comparisons import Comparison
-from bnlib.lab.experiments.transformers import flips, future, guessed, placements
-from bnlib.lab.layers import Norm
+from bnlib.lab.experiments.transformers import (
+    NORMS,
+    Drift,
+    Largest,
+    dynamic,
+    flips,
+    future,
+    guessed,
+    logits,
+    placements,
+    steady,
+    stopped,
+    varied,
+)
+from bnlib.lab.layers import Attention, Norm
 from bnlib.lab.nets import made
-from bnlib.lab.train import each_loss
+from bnlib.lab.train import Hook, Program, Run, batches, each_loss, train
 
 SMALL = {"batch": 5, "length": 6, "blocks": 1, "units": 8, "steps": 3, "last": 2, "dtype": "float64"}
 
@@ -77,11 +92,18 @@ def test_only_a_norm_over_time_lets_a_causal_network_see_the_future(norm: str, s
     assert torch.equal(before, after) is not sees
 
 
-@pytest.mark.parametrize("comparison", [future, placements], ids=lambda comparison: comparison.id)
+@pytest.mark.parametrize("comparison", [future, placements, steady, logits, dynamic], ids=lambda c: c.id)
 def test_what_is_asked_for_is_an_arm(comparison: Comparison):
     settings = {name: value for name, value in comparison.settings.items() if name != "seeds"}
     arms = [arm.labels for arm in comparison.arms(**settings)]
-    asked = [arm for q in comparison.questions for pair in {**q.parts, **q.others}.values() for arm in pair]
+    pairs = [
+        pair
+        for q in comparison.questions
+        for there in (q.parts, q.others, *q.transfers.values())
+        for pair in there.values()
+    ]
+    asked = [{name: value for name, value in arm.items() if name != "of"} for pair in pairs for arm in pair]
+    assert asked
     assert all(arms.count(labels) == 1 for labels in asked)
 
 
@@ -92,5 +114,114 @@ def test_a_placements_network_has_its_norms_and_its_warm_up():
         norms = [path for path, layer in net.layers.items() if isinstance(layer, Norm)]
         each = {"pre": 2, "post": 2, "peri": 4}[labels["placement"]]
         assert len(norms) == each * labels["blocks"] + (labels["placement"] != "post")
-        assert {net.layers[path].name for path in norms} == {labels["norm"]}
-        assert arm.arguments["warm_up"] == labels["warm_up"]
+        assert {net.layers[path] for path in norms} == {NORMS[labels["norm"]]}
+        assert net.inputs == {"digits": (8, 8), "markov": (32,)}[labels["data"]]
+        assert arm.arguments["data"] == labels["data"]
+        assert arm.arguments["warm_up"] == labels["warm_up"] * arm.arguments["steps"] / 4
+
+
+STATISTICS = {"convnet": nets.convnet((1, 8, 8), (4, 6), norm="batch"), "rows": nets.encoder(units=8, norm="batch")}
+
+
+@pytest.mark.parametrize("net", STATISTICS.values(), ids=STATISTICS)
+def test_the_drift_is_that_of_the_batch_from_the_running_statistics(net: nets.Net):
+    runs = [Run(net=net, seed=seed, batch=5, steps=4, lr=lr) for seed, lr in ((0, 0.1), (1, 0.3))]
+    kept: dict[int, list] = {}
+
+    class Seen(Hook):
+        def after(self, step: int) -> None:
+            kept[step] = [dict(self.program.stats), dict(self.program.moments)]
+
+    histories = train(runs, dtype=torch.float64, hooks=[partial(Drift, last=2), Seen])
+    for at, step in ((0, 3), (1, 4)):
+        old, new = kept[step - 1][0], kept[step][1]
+        units = {p: old[p].mean.numel() // 2 for p in old}
+        for r in (0, 1):
+            own = {p: slice(r * n, (r + 1) * n) for p, n in units.items()}
+            means = [(new[p].mean - old[p].mean)[own[p]].abs() / old[p].var[own[p]] ** 0.5 for p in old]
+            ratios = [(new[p].var[own[p]] / old[p].var[own[p]]).log().abs() for p in old]
+            assert histories[r].noted["mean"][at] == pytest.approx(torch.cat(means).mean().item(), rel=1e-9)
+            assert histories[r].noted["var"][at] == pytest.approx(torch.cat(ratios).mean().item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("net", STATISTICS.values(), ids=STATISTICS)
+def test_frozen_statistics_vary_as_those_of_drawn_examples(net: nets.Net):
+    program = Program([Run(net=net, seed=seed, batch=4, steps=1) for seed in (0, 1)], dtype=torch.float64)
+    found = varied(program, 4, 300, 50)
+    assert found["shuffled"].tolist() == pytest.approx([1, 1], abs=0.15)
+    x = program.training_set()[0][:, :50]
+    shown = nets.seen(net, nets.State(program.params, {}), x)
+    ratios, rng = [], np.random.default_rng(1)
+    for path, xhat in shown.items():
+        if path.endswith(".xhat"):
+            one = xhat[:, : xhat.shape[1] // 2].permute(1, 0, 2, 3) if xhat.shape[0] == 50 else xhat[0].movedim(2, 1)
+            flat = one.reshape(one.shape[0], 50, -1)  # of the first replica: units, examples, positions
+            own = [flat[:, rng.integers(0, 50, 4)].mean((1, 2)) for _ in range(3000)]
+            ratios.append(torch.stack(own).square().mean(0) * 4 * flat.shape[2])
+    assert found["batches"][0].item() == pytest.approx(torch.cat(ratios).mean().item(), rel=0.15)
+    again = varied(Program([Run(net=net, seed=0, batch=4, steps=1)], dtype=torch.float64), 4, 300, 50)
+    assert again["batches"].item() == pytest.approx(found["batches"][0].item(), rel=1e-9)
+
+
+def test_the_largest_logit_is_that_of_what_is_seen():
+    net = nets.transformer(10, 32, 8, 2, heads=2)
+    runs = [Run(net=net, data="markov", seed=seed, batch=3, steps=3, lr=0.1) for seed in (0, 1)]
+    largest: list[list[float]] = []
+
+    class Seen(Hook):
+        def tap(self, path: str, values: torch.Tensor) -> None:
+            if path.endswith(".logits"):
+                own = values.detach()
+                largest.append([own[r][own[r].isfinite()].abs().max().item() for r in (0, 1)])
+
+    histories = train(runs, dtype=torch.float64, hooks=[partial(Largest, last=1), Seen])
+    for r in (0, 1):
+        assert histories[r].noted["logit"].tolist() == pytest.approx([max(own[r] for own in largest[-2:])])
+
+
+def test_with_a_norm_no_logit_is_larger_than_its_bound():
+    net = nets.encoder(units=8, heads=2, qk_norm=True)
+    state, bound, found = nets.start(net, [0, 1], dtype=torch.float64), 0.0, {}
+    for path, value in state.params.items():
+        torch.nn.init.normal_(value, std=3.0)
+        if path.endswith("query.gamma"):
+            keys = state.params[path.replace("query", "key")]
+            torch.nn.init.normal_(keys, std=3.0)
+    x = torch.randn(2, 5, 8, 8, dtype=torch.float64)
+    nets.forward(net, state.params, x, tap=found.__setitem__)
+    for path, own in state.params.items():
+        if path.endswith("query.gamma"):
+            keys = state.params[path.replace("query", "key")]
+            bound = 4**0.5 * own.abs().amax(1) * keys.abs().amax(1)
+            largest = found[path.replace("query.gamma", "logits")].abs().flatten(1).amax(1)
+            assert (largest <= bound).all()
+            assert (largest > bound / 20).all()
+
+
+def test_the_norm_of_queries_and_keys_is_that_of_each_head():
+    layer = Attention(heads=2, qk_norm=True)
+    gamma = torch.randn(2, 3, dtype=torch.float64)
+    part = torch.randn(2, 2, 5, 4, 3, dtype=torch.float64)  # replicas, heads, N, length, features
+    expected = part / (part.square().mean(-1, keepdim=True) + 1e-5).sqrt() * gamma[:, None, None, None, :]
+    torch.testing.assert_close(layer.normed(part, gamma), expected)
+    assert layer.normed(part.transpose(2, 3), gamma).shape == (2, 2, 4, 5, 3)
+
+
+def test_a_run_stops_where_its_validation_accuracy_is_best():
+    net, how = nets.encoder(units=8, blocks=1), {"data": "digits", "inputs": "standardized", "batch": 30}
+    spec, runs = nets.described(net), [{"seed": 3, "lr": 0.5}, {"seed": 4, "lr": 0.2}]
+    values = stopped(spec=spec, runs=runs, examples=60, every=2, steps=12, dtype="float64", **how)
+
+    class Fewer(Hook):
+        def __init__(self, program: Program) -> None:
+            super().__init__(program)
+            program.examples = program.examples[0][:, :60], program.examples[1][:, :60]
+            program.batches = [batches(60, 30, seed) for seed in program.seeds]
+
+    for i, run in enumerate(runs):
+        at = int(values["at"][i])
+        own = train([Run(net=net, steps=12, **how, **run)], every=2, dtype=torch.float64, hooks=[Fewer])[0]
+        assert values["val"][i] == own.val_accuracy.max()
+        assert at == own.at[own.val_accuracy.argmax()]
+        short = train([Run(net=net, steps=at, **how, **run)], every=at, dtype=torch.float64, hooks=[Fewer])[0]
+        assert values["test"][i] == short.test_accuracy

@@ -350,34 +350,39 @@ SEQUENCES: dict[str, Settings] = {
 }
 
 
-def _steady(networks: dict[str, Any], lrs: list[float], **how: Any) -> Iterator[Arm]:
+def _steady(networks: dict[str, Any], lrs: list[float], same: list[float], **how: Any) -> Iterator[Arm]:
+    """Each at the best of the rates, and all at the same ones."""
     for name, own in networks.items():
         inputs = {"inputs": "raw" if own["data"] == "markov" else "standardized"}
-        yield Arm({"network": name}, {**own, **inputs, **how}, {"lr": lrs})
+        yield Arm({"network": name, "rate": "best"}, {**own, **inputs, **how}, {"lr": lrs})
+        for lr in same:
+            yield Arm({"network": name, "rate": lr}, {**own, **inputs, **how}, {"lr": [lr]})
 
 
-def _against(of: str) -> dict[str, Pair]:
-    images = {"network": "convnet", "of": of}
+def _one(network: str, of: str, rate: Any = "best") -> dict[str, Any]:
+    return {"network": network, "rate": rate, "of": of}
+
+
+def _against(words: str, of: str, rate: Any = "best") -> dict[str, Pair]:
+    """Both transformers against the convnet."""
     return {
-        f"{words}, {of}s": ({"network": name, "of": of}, images)
-        for name, words in (("rows", "digits by rows"), ("markov", "Markov source"))
+        f"{name}, {words}": (_one(network, of, rate), _one("convnet", of, rate))
+        for network, name in (("rows", "digits by rows"), ("markov", "Markov source"))
     }
 
 
 steady = Comparison(
     "steady", _steady, steadied,
     {"seeds": 64, "networks": SEQUENCES, "steps": 200, "last": 50, "times": 200, "pool": 960, "optimizer": "adam",
-     "lrs": [0.001, 0.003, 0.01, 0.03], "dtype": "float32"},
+     "lrs": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3], "same": [0.003], "dtype": "float32"},
     {"seeds": 2, "networks": {name: {**own, "batch": 4} for name, own in SEQUENCES.items()}, "steps": 3, "last": 2,
-     "times": 3, "pool": 20, "lrs": [0.003], "dtype": "float64"},
+     "times": 3, "pool": 20, "lrs": [0.003], "same": [], "dtype": "float64"},
     [
         Question(
             id="sequence-statistics", chapter=CHAPTER, overlap=1 / 3, how="ratio", of="mean", criterion=more("ratio"),
-            parts=_against("mean"),
-            others={**_against("var"), "frozen weights, digits by rows": (
-                {"network": "rows", "of": "batches"}, {"network": "convnet", "of": "batches"}),
-                "frozen weights, Markov source": (
-                {"network": "markov", "of": "batches"}, {"network": "convnet", "of": "batches"})},
+            parts=_against("means", "mean"),
+            others={**_against("variances", "var"), **_against("means, all at rate 0.003", "mean", 0.003),
+                    **_against("frozen weights", "batches")},
             unit="distance of the mini-batch's statistics from the running ones, sequences / images",
             statement="In training, the statistics of batch norm fluctuate more for sequences than for images: means "
             "in transformers of 2 blocks against those in a convnet on the digits, mini-batches of 512 values for each "
@@ -387,10 +392,8 @@ steady = Comparison(
         Question(
             id="sequence-count", chapter=CHAPTER, overlap=1 / 3, how="mean", of="batches",
             criterion=Criterion(">", 1.5),
-            parts={words: ({"network": name},) for name, words in (("rows", "digits by rows"),
-                                                                   ("markov", "Markov source"))},
-            others={"convnet": ({"network": "convnet"},),
-                    "Markov source, shuffled": ({"network": "markov", "of": "shuffled"},)},
+            parts={"digits by rows": (_one("rows", "batches"),), "Markov source": (_one("markov", "batches"),)},
+            others={"convnet": (_one("convnet", "batches"),), "Markov source, shuffled": (_one("markov", "shuffled"),)},
             unit="variance of a mini-batch's mean x number of values / variance of the values",
             statement="The positions of a sequence count for fewer than as many independent values: with frozen "
             "weights the means of mini-batches vary more (transformers of 2 blocks with batch norm).",

@@ -17,6 +17,7 @@ from bnlib.catalogue import (
     signals,
     training,
     transform,
+    transformers,
     weights,
 )
 from bnlib.catalogue.exercise import Arguments, Blind, Exercise, Far, Mistake, Outputs, together
@@ -36,6 +37,7 @@ EXERCISES: dict[str, Exercise] = (
     | axes.EXERCISES
     | weights.EXERCISES
     | selu.EXERCISES
+    | transformers.EXERCISES
 )
 
 __all__ = ["EXERCISES", "Arguments", "Blind", "Exercise", "Far", "Mistake", "Outputs", "together"]

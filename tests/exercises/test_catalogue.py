@@ -299,7 +299,7 @@ def test_a_fixed_eps_is_told_from_a_forgotten_one(name: str):
     def with_eps(value, function):
         return lambda *arguments: function(*arguments[:place], value, *arguments[place + 1 :])
 
-    assert len(WITH_EPS) == 9
+    assert len(WITH_EPS) == 10
     for text in ("1e-3", "1e-5", "1e-6", "1e-7", "1e-8", "1e-12"):
         told = check(name, with_eps(float(text), REFERENCES[name])).sentences[1:]
         assert told == (f"eps is fixed at {text}, whatever is passed.",)

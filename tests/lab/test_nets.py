@@ -319,17 +319,19 @@ def test_symbols_and_sequences_and_states():
     assert not torch.isclose(other[:, :, 4:], logits[:, :, 4:]).all(-1).any()
 
 
-def test_in_an_encoder_every_position_is_seen_and_none_is_told_from_a_company():
+def test_in_an_encoder_every_position_sees_all_others_and_no_company():
     net = encoder((6, 3), 8, 2, 5, heads=2)
-    params, x = randomized(net).params, examples(net, 4)
-    logits, moments = forward(net, params, x)
+    state, x = randomized(net), examples(net, 4)
+    logits, moments = forward(net, state.params, x)
     assert (logits.shape, moments) == ((2, 4, 5), {})
+    before = seen(net, state, x)["2"]  # (replicas, features, positions, N), behind the first block
     for position in range(6):
         other = x.clone()
         other[:, 0, position] += 1
-        moved = forward(net, params, other)[0]
-        assert not torch.isclose(moved[:, 0], logits[:, 0]).all(-1).any()
-        assert torch.allclose(moved[:, 1:], logits[:, 1:])
+        changed = seen(net, state, other)["2"]
+        assert not torch.isclose(changed[..., 0], before[..., 0]).all(1).any()
+        assert torch.allclose(changed[..., 1:], before[..., 1:])
+        assert torch.allclose(forward(net, state.params, other)[0][:, 1:], logits[:, 1:])
 
 
 def test_a_transformers_norms_stand_where_it_says():

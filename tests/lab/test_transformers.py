@@ -17,6 +17,7 @@ from bnlib.lab.experiments.transformers import (
     future,
     guessed,
     logits,
+    longer,
     placements,
     steady,
     stopped,
@@ -56,6 +57,10 @@ def test_guessing_is_adam_on_fresh_flips(norm: str):
     assert values["excess"][0] == pytest.approx(alone["excess"][0], rel=1e-9)
     assert values["used"][0] == pytest.approx(alone["used"][0], rel=1e-9)
     assert values["picked"] == [-v for v in values["excess"]]
+    looked = guessed(norm=norm, runs=[run, other], **SMALL, looks=[2])
+    assert looked["excess"] == values["excess"]
+    short = guessed(norm=norm, runs=[run, other], **{**SMALL, "steps": 2})
+    assert looked["excess after 2"] == pytest.approx(short["excess"], rel=1e-9)
 
     net, rng = nets.transformer(2, 6, 8, 1, norm=norm), np.random.default_rng([3, 5])
     params, stats = nets.start(net, [3], dtype=torch.float64)
@@ -92,7 +97,7 @@ def test_only_a_norm_over_time_lets_a_causal_network_see_the_future(norm: str, s
     assert torch.equal(before, after) is not sees
 
 
-@pytest.mark.parametrize("comparison", [future, placements, steady, logits, dynamic], ids=lambda c: c.id)
+@pytest.mark.parametrize("comparison", [future, longer, placements, steady, logits, dynamic], ids=lambda c: c.id)
 def test_what_is_asked_for_is_an_arm(comparison: Comparison):
     settings = {name: value for name, value in comparison.settings.items() if name != "seeds"}
     arms = [arm.labels for arm in comparison.arms(**settings)]
@@ -159,24 +164,32 @@ def test_frozen_statistics_vary_as_those_of_drawn_examples(net: nets.Net):
             own = [flat[:, rng.integers(0, 50, 4)].mean((1, 2)) for _ in range(3000)]
             ratios.append(torch.stack(own).square().mean(0) * 4 * flat.shape[2])
     assert found["batches"][0].item() == pytest.approx(torch.cat(ratios).mean().item(), rel=0.15)
+    ends = [torch.cat(ratios[:1]).mean().item(), torch.cat(ratios[-1:]).mean().item()]
+    assert [found["first"][0].item(), found["last"][0].item()] == pytest.approx(ends, rel=0.25)
     again = varied(Program([Run(net=net, seed=0, batch=4, steps=1)], dtype=torch.float64), 4, 300, 50)
     assert again["batches"].item() == pytest.approx(found["batches"][0].item(), rel=1e-9)
 
 
 def test_the_largest_logit_is_that_of_what_is_seen():
     net = nets.transformer(10, 32, 8, 2, heads=2)
-    runs = [Run(net=net, data="markov", seed=seed, batch=3, steps=3, lr=0.1) for seed in (0, 1)]
+    runs = [Run(net=net, data="markov", seed=seed, batch=3, steps=3, lr=0.1, gain=3.0) for seed in (0, 1)]
     largest: list[list[float]] = []
+    decided: list[list[float]] = []
 
     class Seen(Hook):
         def tap(self, path: str, values: torch.Tensor) -> None:
             if path.endswith(".logits"):
                 own = values.detach()
                 largest.append([own[r][own[r].isfinite()].abs().max().item() for r in (0, 1)])
+                rows = own.exp()[..., 1:, :]  # position 0 sees itself alone
+                most = (rows / rows.sum(-1, keepdim=True)).amax(-1)
+                decided.append([(most[r] > 0.99).double().mean().item() for r in (0, 1)])
 
     histories = train(runs, dtype=torch.float64, hooks=[partial(Largest, last=1), Seen])
     for r in (0, 1):
         assert histories[r].noted["logit"].tolist() == pytest.approx([max(own[r] for own in largest[-2:])])
+        assert histories[r].noted["sure"].tolist() == pytest.approx([np.mean([own[r] for own in decided[-2:]])])
+    assert 0 < histories[0].noted["sure"][0] < 1
 
 
 def test_with_a_norm_no_logit_is_larger_than_its_bound():

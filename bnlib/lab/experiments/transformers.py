@@ -136,8 +136,8 @@ future = Comparison(
                     for batch, length in ((16, 32), (64, 8), (64, 32))},
             unit="training loss in nats per flip, with batch norm - with layer norm",
             statement="In training, a causal transformer with batch norm sees the future: its loss on fair coin flips, "
-            "drawn anew for each update, falls below that with layer norm, which cannot see it (32 units, 2 blocks, 300 "
-            "updates with Adam, each at its best rate).",
+            "drawn anew for each update, falls below that with layer norm, which cannot see it (32 units, 2 blocks, "
+            "300 updates with Adam, each at its best rate).",
             source="this book's question",
         ),
     ],
@@ -159,7 +159,7 @@ longer = Comparison(
     [
         Question(
             id="bn-future-later", chapter=CHAPTER, of="excess", criterion=Criterion("<", 0.0, 0.01),
-            parts={"4 sequences of 8": _flips(4, 8), "4 sequences of 32": _flips(4, 32), "16 sequences of 8": _flips(16, 8)},
+            parts={name: _flips(*own) for name, own in _FEW.items()},
             others={"1 sequence of 32": _flips(1, 32), "16 sequences of 32": _flips(16, 32)},
             unit="training loss in nats per flip, with batch norm - with layer norm",
             statement="The longer it is trained, the more of the future a causal transformer with batch norm uses: "

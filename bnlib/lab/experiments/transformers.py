@@ -599,8 +599,8 @@ dynamic = Comparison(
      | {f"DyT {alpha}".replace("0.", "."): nets.described(DyT(alpha)) for alpha in (0.2, 0.5, 2)},
      "others": ["DyT .2", "DyT 2"], "amounts": {"all examples": None, "100 examples": 100},
      "lrs": [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03]},
-    {"seeds": 2, "places": {"digits": placements.live["places"]["digits"]}, "blocks": 1, "units": 8, "every": 1, "dtype": "float64",
-     "norms": {"DyT .5": nets.described(DyT())}, "amounts": {"100 examples": 100}, "lrs": [0.003]},
+    {"seeds": 2, "places": {"digits": placements.live["places"]["digits"]}, "blocks": 1, "units": 8, "every": 1,
+     "dtype": "float64", "norms": {"DyT .5": nets.described(DyT())}, "amounts": {"100 examples": 100}, "lrs": [0.003]},
     [
         Question(
             id="dyt", chapter=CHAPTER, overlap=1 / 3, criterion=same("accuracy"),

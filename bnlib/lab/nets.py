@@ -1,10 +1,10 @@
 """Networks of the layers in :mod:`bnlib.lab.layers`: many replicas at once, as pure functions of their parameters.
 
-A network is a value: the shape of one example, and a layer. :func:`mlp`, :func:`convnet`, :func:`rnn` and
-:func:`transformer` make those of the book in a line. :func:`start` gives the parameters, a dict by path such as
-"0.affine.weight", each with the replicas as its first axis, and :func:`forward` what comes out. One matrix product, one
-norm, one activation serve all replicas, and bnlib's :class:`~bnlib.norms.Layout` says that no two of them share a
-statistic.
+A network is a value: the shape of one example, and a layer. :func:`mlp`, :func:`convnet`, :func:`rnn`,
+:func:`transformer` and :func:`encoder` make those of the book in a line. :func:`start` gives the parameters, a dict by
+path such as "0.affine.weight", each with the replicas as its first axis, and :func:`forward` what comes out. One matrix
+product, one norm, one activation serve all replicas, and bnlib's :class:`~bnlib.norms.Layout` says that no two of them
+share a statistic.
 """
 
 import math
@@ -416,16 +416,7 @@ def rnn(inputs: Shape = (8, 8), units: int = 64, classes: int = 10, *, norm: str
 
 
 def transformer(
-    symbols: int,
-    length: int,
-    units: int = 32,
-    blocks: int = 2,
-    *,
-    heads: int = 4,
-    qk_norm: bool = False,
-    norm: str | Layer = "layer",
-    placement: str = "pre",
-    activation: str = "gelu",
+    symbols: int, length: int, units: int = 32, blocks: int = 2, *, heads: int = 4, qk_norm: bool = False, **how: Any
 ) -> Net:
     """Predicts the next symbol at each position, from those up to it.
 
@@ -434,13 +425,11 @@ def transformer(
     symbols, length : of the source, and of the sequences
     units, blocks, heads : features at each position; blocks of attention and of two dense layers, four times as wide
     qk_norm : of :class:`~bnlib.lab.layers.Attention`
-    norm : as in :func:`stack`, such as DyT()
-    placement : "pre", at the start of each residual branch and once at the end; "post", behind each sum; or "peri", at
-        the start and at the end of each branch, and once at the end
-    activation : of the dense layers
+    how : norm, "layer" or as in :func:`stack`, such as DyT(); placement, "pre", at the start of each residual branch
+        and once at the end, "post", behind each sum, or "peri", at the start and at the end of each branch, and once
+        at the end; and activation, of the dense layers, "gelu" or another name
     """
-    attention = Attention(heads, qk_norm=qk_norm)
-    body = _blocks(units, blocks, attention, norm=norm, placement=placement, activation=activation)
+    body = _blocks(units, blocks, Attention(heads, qk_norm=qk_norm), **how)
     return Net((length,), Chain((Embedding(symbols, units), Positions(), *body, Affine(symbols))))
 
 
@@ -452,24 +441,27 @@ def encoder(
     *,
     heads: int = 4,
     qk_norm: bool = False,
-    norm: str | Layer = "layer",
-    placement: str = "pre",
-    activation: str = "gelu",
+    **how: Any,
 ) -> Net:
     """A transformer in which every position sees all others; classes of the mean over the positions.
 
     Parameters
     ----------
     inputs, classes : (length, features), such as the rows of an image, and the outputs
-    units, blocks, heads, qk_norm, norm, placement, activation : as in :func:`transformer`
+    units, blocks, heads, qk_norm, how : as in :func:`transformer`
     """
-    attention = Attention(heads, causal=False, qk_norm=qk_norm)
-    body = _blocks(units, blocks, attention, norm=norm, placement=placement, activation=activation)
+    body = _blocks(units, blocks, Attention(heads, causal=False, qk_norm=qk_norm), **how)
     return Net(inputs, Chain((Affine(units), Positions(), *body, Pool(), Affine(classes))))
 
 
 def _blocks(
-    units: int, blocks: int, attention: Attention, *, norm: str | Layer, placement: str, activation: str
+    units: int,
+    blocks: int,
+    attention: Attention,
+    *,
+    norm: str | Layer = "layer",
+    placement: str = "pre",
+    activation: str = "gelu",
 ) -> tuple[Layer, ...]:
     """The blocks of a transformer, and the norm behind the last."""
     if placement not in ("pre", "post", "peri"):

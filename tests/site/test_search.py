@@ -105,7 +105,7 @@ def _address(place: str) -> str:
         ("renormalisatoin", "chapters/10_batch_and_machines.html#batch-renormalization"),  # mistyped
         ("alpha dropo", "chapters/15_selu.html#dropout-that-keeps-the-moments"),  # not yet whole
         ("batchrenorm", "chapters/10_batch_and_machines.html#batch-renormalization"),  # in one word
-        ("layer normalisation transformer", "chapters/notation.html#term-layer-norm"),  # no transform, no normal
+        ("layer normalisation transformer", "chapters/16_transformers.html"),  # no transform, no normal
         ("IN", "chapters/13_axes.html#instance-norm-contrast-and-colour"),
         ("centered", "chapters/13_axes.html#rms-norm-centre-or-not"),  # centred, here, and no cent
         ("σ²", "chapters/06_transform.html#a-unit-that-never-varies"),

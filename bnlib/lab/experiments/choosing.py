@@ -178,5 +178,3 @@ search = Experiment(
     {"seeds": 1, "methods": ["batch", "SkipInit", "normprop"], "draws": 2, "steps": 2, "every": 2, "batch": 8,
      "dtype": "float64"},
 )  # fmt: skip
-
-EXPERIMENTS = []  # search has no record yet

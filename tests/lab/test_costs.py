@@ -6,7 +6,20 @@ from typing import Any
 import pytest
 import torch
 
-from bnlib.lab.experiments.costs import ARRAYS, CHANNELS, INPUTS, METHODS, costed, costs, folded, kept, network, norm
+from bnlib.lab.experiments.costs import (
+    ARRAYS,
+    BY_HAND,
+    CHANNELS,
+    INPUTS,
+    METHODS,
+    by_hand,
+    costed,
+    costs,
+    folded,
+    kept,
+    network,
+    norm,
+)
 from bnlib.lab.experiments.costs import ratios as timed
 
 COUNTED: dict[str, Any] = {"compiled": False, "repetitions": 0}
@@ -50,6 +63,15 @@ def test_what_is_kept_is_counted_once_and_without_parameters():
     for method in ("batch", "layer"):
         (share,) = costed(what="pass", kind="dense", method=method, **COUNTED)["kept"]
         assert 1 < share < 1.01  # the array, and statistics
+
+
+@pytest.mark.parametrize("kind", ["images", "transformer"])
+def test_the_lines_of_this_package_do_what_they_are_compared_with(kind: str):
+    x, dy = torch.randn(INPUTS[kind], requires_grad=True), torch.randn(INPUTS[kind])
+    layer = norm(kind, BY_HAND[kind])
+    grads = by_hand(BY_HAND[kind], x.detach().numpy(), dy.numpy())()
+    for ours, theirs in zip(grads, torch.autograd.grad(layer(x), [x, *layer.parameters()], dy), strict=True):
+        torch.testing.assert_close(torch.tensor(ours), theirs, rtol=1e-4, atol=1e-3)
 
 
 def test_ratios_are_those_of_what_is_run():

@@ -4,7 +4,8 @@ Times are taken at one thread, float32, with PyTorch's own operations; what is c
 repetition, so that whatever slows the machine slows both. Nothing is claimed of them: they are one machine's, and the
 chapter prints them coarsely. Parameters and kept numbers are exact, and are what the slice of the record compares.
 
-- "pass": forward and backward of one norm over an array, against one copy of the array.
+- "pass": forward and backward of one norm over an array, against one copy of the array; "batch, bnlib" and "layer,
+  bnlib" are the lines of this package over NumPy's arrays.
 - "step": forward and backward of a network with the norm, against the same network without.
 - "use": forward alone, as a trained model is used, against the same network without; "batch, folded" has its batch norm
   folded into the maps.
@@ -15,11 +16,13 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+import bnlib
 from bnlib.lab.experiments import Cases
 from bnlib.lab.records import Experiment, Values
 
@@ -31,6 +34,9 @@ METHODS = {
     "images": ["batch", "layer", "group", "instance", "weight norm", "DyT"],
     "transformer": ["batch", "layer", "rms", "DyT"],
 }
+
+
+BY_HAND = {"dense": "batch", "images": "batch", "transformer": "layer"}
 
 
 class DyT(nn.Module):
@@ -103,6 +109,14 @@ def network(kind: str, method: str, depth: int = 4) -> nn.Sequential:
     return nn.Sequential(*(part for part in parts if not isinstance(part, nn.Identity)))
 
 
+def by_hand(method: str, x: np.ndarray, dy: np.ndarray) -> Callable[[], Any]:
+    """Forward and backward of this package's batch or layer norm."""
+    forward = {"batch": bnlib.batch_norm, "layer": bnlib.layer_norm}[method]
+    units = x.shape[1 if method == "batch" else -1]
+    gamma, beta = np.ones((2, units), np.float32)
+    return lambda: bnlib.normalize_backward(dy, forward(x, gamma, beta)[1])
+
+
 def folded(net: nn.Sequential) -> nn.Sequential:
     """The network in use, each batch norm in the map in front of it."""
     parts: list[nn.Module] = []
@@ -147,11 +161,15 @@ def costed(*, what: str, kind: str, method: str, compiled: bool, repetitions: in
 
     Returns
     -------
-    values : "ratio", of each repetition; "parameters" beyond those without the norm; "kept", the numbers kept for the
-        backward pass beyond those, as a share of the values of one layer
+    values : "ratio", of each repetition; and but for this package's own lines "parameters" beyond those without the
+        norm, and "kept", the numbers kept for the backward pass beyond those, as a share of the values of one layer
     """
     torch.manual_seed(0)
     x = torch.randn((ARRAYS if what == "pass" else INPUTS)[kind])
+    if what == "pass" and method.endswith(", bnlib"):
+        values, target = x.numpy(), np.empty_like(x.numpy())
+        run = by_hand(method.removesuffix(", bnlib"), values, torch.randn_like(x).numpy())
+        return {"ratio": ratios(run, lambda: np.copyto(target, values), repetitions)}
     if what == "pass":
         leaf, dy = x.clone().requires_grad_(), torch.randn_like(x)
         layer, target = norm(kind, method), torch.empty_like(x)
@@ -175,6 +193,7 @@ def costed(*, what: str, kind: str, method: str, compiled: bool, repetitions: in
             leaves = list(own.parameters())
             runs.append(lambda call=call, leaves=leaves: torch.autograd.grad(call(x).square().mean(), leaves))
     if compiled and repetitions:
+        torch.compiler.reset()  # after some eight networks of one class it would give up, and compile nothing
         runs = [warmed(run) for run in runs]
     return {
         "ratio": ratios(runs[0], runs[1], repetitions),
@@ -191,10 +210,12 @@ def warmed(run: Callable[[], Any]) -> Callable[[], Any]:
 
 def _cases(kinds: Sequence[str], repetitions: int) -> Cases:
     for kind in kinds:
-        for method in METHODS[kind]:
+        for method in (f"{BY_HAND[kind]}, bnlib", *METHODS[kind]):
             own = {"kind": kind, "method": method, "repetitions": repetitions}
             if method != "weight norm":
                 yield {"what": "pass", "kind": kind, "method": method}, {"what": "pass", "compiled": False, **own}
+            if "bnlib" in method:
+                continue
             for what, compiled in (("step", False), ("step", True), ("use", False)):
                 labels = {"what": what, "kind": kind, "method": method, "compiled": compiled}
                 yield labels, {"what": what, "compiled": compiled, **own}

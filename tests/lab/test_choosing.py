@@ -1,6 +1,6 @@
 """The search of chapter 17, on cases that can be written out."""
 
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,16 @@ import torch
 
 from bnlib.lab import nets
 from bnlib.lab.experiments import choosing
-from bnlib.lab.experiments.choosing import TASKS, best_of, configurations, networks, search, searched, skip_init
+from bnlib.lab.experiments.choosing import (
+    TASKS,
+    best_of,
+    configurations,
+    networks,
+    search,
+    search_on,
+    searched,
+    skip_init,
+)
 from bnlib.lab.layers import Residual, walk
 from bnlib.lab.train import Run, train
 
@@ -91,3 +100,14 @@ def test_every_method_gets_the_same_search():
         differ = {"spec", "gain", "init", "seeds"}
         same = [{k: v for k, v in arguments.items() if k not in differ} for _, arguments in own]
         assert all(arguments == same[0] for arguments in same)
+
+
+def test_what_was_open_goes_on_with_the_seeds_behind():
+    known = {(label["task"], label["method"]): arguments for label, arguments in search.cases(**search.settings)}
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for label, arguments in search_on.cases(**search_on.settings):
+        arm = label["task"], label["method"]
+        seeds.setdefault(arm, []).extend(arguments["seeds"])
+        assert {**arguments, "seeds": None} == {**known[arm], "seeds": None}
+    assert set(seeds) == {*product(["images"], ["none", "batch", "SELU"]), *product(["signals"], ["none", "batch"])}
+    assert all(own == list(range(16, 64)) for own in seeds.values())

@@ -227,3 +227,5 @@ def _cases(kinds: Sequence[str], repetitions: int) -> Cases:
 costs = Experiment(
     "costs", _cases, costed, {"kinds": list(CHANNELS), "repetitions": 40}, {"kinds": ["dense"], "repetitions": 0}
 )
+
+EXPERIMENTS = [costs]

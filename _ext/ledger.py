@@ -13,21 +13,25 @@ is a sentence with how many hold, and
     ```{verdicts} faster inputs-circular
     ```
 
-a list of some, with links to their cards.
+a list of some, with links to their cards. Where a chapter names a claim by its id as code, as in ``faster``, that leads
+to the claim's card; its title is the claim with its verdict.
 """
 
 import csv
 import html
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 
 from bnlib.claims import (
     DOES_NOT_HOLD,
@@ -58,6 +62,7 @@ KINDS = {
     PARTLY_OPEN: ("is open in part", "are open in part"),
     OPEN: ("is open", "are open"),
 }
+NAME = re.compile("[a-z][a-z-]*")  # an id
 ERROR = 0.025  # on the one side of a bound, as the intervals have it
 MEASURES = {
     "accuracy": "Differences of accuracy",
@@ -334,6 +339,39 @@ class Verdicts(_FromChapters):
         return self.raw(f'<ul class="bn-verdicts">{items}</ul>')
 
 
+class Named(SphinxTransform):
+    """A claim that a chapter names by its id, as code, leads to its card."""
+
+    default_priority = 500
+
+    def apply(self, **_: Any) -> None:
+        """Replace each such name by a link whose title is the claim with its verdict, but in headings and links."""
+        here = PurePosixPath(self.env.docname).name
+        if not here[:2].isdigit():
+            return
+        names = [
+            node
+            for node in self.document.findall(nodes.literal)
+            if NAME.fullmatch(node.astext()) and not isinstance(node.parent, nodes.title | nodes.reference)
+        ]
+        paths = sorted((Path(self.env.srcdir) / "chapters").glob("[0-9][0-9]_*.ipynb")) if names else []
+        known = _by_id(tuple((path, path.stat().st_mtime_ns) for path in paths))
+        for node in (node for node in names if node.astext() in known):
+            claim = known[node.astext()]
+            link = nodes.reference("", "", refuri=f"{claim['page']}.html#{claim['anchor']}", internal=True)
+            link["reftitle"] = f"{claim['statement']} Verdict: {claim['headline']}."
+            node.replace_self(link)
+            link += node
+            for path in paths:
+                self.env.note_dependency(str(path))
+
+
+@cache
+def _by_id(stamped: tuple[tuple[Path, int], ...]) -> dict[str, CLAIM]:
+    """All claims by id, read again only where a file has changed."""
+    return {claim["id"]: claim for claim in gather(stamped[0][0].parent)} if stamped else {}
+
+
 def write_files(app: Sphinx, exception: Exception | None) -> None:
     """The claims as CSV and JSON, beside the site's other files."""
     if exception is not None or app.builder.format != "html":
@@ -353,5 +391,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
         ("verdicts", Verdicts),
     ):
         app.add_directive(name, directive)
+    app.add_transform(Named)
     app.connect("build-finished", write_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,6 +6,7 @@ A new mistake is one :class:`Mistake`, a new exercise an entry in its module's `
 from bnlib.catalogue import (
     axes,
     batches,
+    choosing,
     deep_linear,
     direction,
     dispute,
@@ -38,6 +39,7 @@ EXERCISES: dict[str, Exercise] = (
     | weights.EXERCISES
     | selu.EXERCISES
     | transformers.EXERCISES
+    | choosing.EXERCISES
 )
 
 __all__ = ["EXERCISES", "Arguments", "Blind", "Exercise", "Far", "Mistake", "Outputs", "together"]

@@ -156,6 +156,21 @@ def test_the_page_is_complete_and_its_links_lead_to_the_cards(site: Path):
     assert (site / "_static/ledger.csv").read_text("utf-8") == ledger.as_csv(found)
 
 
+def test_where_a_chapter_names_a_claim_it_leads_to_its_card(site: Path):
+    known = {c["id"]: c for c in ledger.gather(CHAPTERS)}
+    page = BeautifulSoup((site / "chapters/17_choosing.html").read_text("utf-8"), "html.parser")
+    named = [code for code in page.select("td code, article ol code") if ledger.NAME.fullmatch(code.get_text())]
+    assert len(named) > 60
+    for code in named:
+        claim, link = known[code.get_text()], code.find_parent("a")
+        assert link is not None
+        assert link["href"] == f"{claim['page']}.html#{claim['anchor']}"
+        assert f"Verdict: {claim['headline']}." in str(link["title"])
+    symbols = BeautifulSoup((site / "chapters/notation.html").read_text("utf-8"), "html.parser")
+    (name,) = [code for code in symbols.select("td code") if code.get_text() == "penalty"]
+    assert name.find_parent("a") is None, "outside the chapters a name may be that of something else"
+
+
 def test_it_can_be_filtered(chromium: Browser, address: str):
     page = chromium.new_page()
     page.goto(f"{address}/chapters/ledger.html")

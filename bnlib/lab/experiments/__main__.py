@@ -11,6 +11,8 @@ from bnlib.lab.comparisons import Comparison
 from bnlib.lab.experiments import (
     axes,
     batches,
+    choosing,
+    costs,
     design,
     direction,
     dispute,
@@ -42,6 +44,8 @@ EXPERIMENTS: dict[str, Measurement] = {
         weights,
         selu,
         transformers,
+        choosing,
+        costs,
     )
     for e in module.EXPERIMENTS
 }

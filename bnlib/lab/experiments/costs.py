@@ -186,7 +186,7 @@ def costed(*, what: str, kind: str, method: str, compiled: bool, repetitions: in
         plain, net = plain.eval(), folded(net) if "folded" in method else net.eval()
     runs: list[Callable[[], Any]] = []
     for own in (net, plain):
-        call: Any = torch.compile(own) if compiled else own
+        call: Any = torch.compile(own) if compiled and repetitions else own
         if what == "use":
             runs.append(torch.no_grad()(lambda call=call: call(x)))
         else:
@@ -213,7 +213,8 @@ def _cases(kinds: Sequence[str], repetitions: int) -> Cases:
         for method in (f"{BY_HAND[kind]}, bnlib", *METHODS[kind]):
             own = {"kind": kind, "method": method, "repetitions": repetitions}
             if method != "weight norm":
-                yield {"what": "pass", "kind": kind, "method": method}, {"what": "pass", "compiled": False, **own}
+                labels = {"what": "pass", "kind": kind, "method": method, "compiled": False}
+                yield labels, {**own, **labels}
             if "bnlib" in method:
                 continue
             for what, compiled in (("step", False), ("step", True), ("use", False)):

@@ -37,6 +37,12 @@ def test_every_experiment_has_a_record_and_every_record_an_experiment():
     assert {e.id for e in EXPERIMENTS if isinstance(e, Experiment)} <= records_of
 
 
+def test_two_experiments_of_one_name_are_a_clear_error():
+    first, second = EXPERIMENTS[:2]
+    with pytest.raises(ValueError, match=f"two experiments are called '{second.id}', and would share a record"):
+        command.by_id([second, first, second])
+
+
 @pytest.mark.parametrize(
     "experiment", [e for e in EXPERIMENTS if (RESULTS / f"{e.id}.json").exists()], ids=lambda e: e.id
 )

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 
 from bnlib._files import write_atomically
@@ -28,8 +29,19 @@ from bnlib.lab.experiments import (
 from bnlib.lab.records import Measurement, StaleRecordError
 from bnlib.lab.train import progress
 
-EXPERIMENTS: dict[str, Measurement] = {
-    e.id: e
+
+def by_id(experiments: Iterable[Measurement]) -> dict[str, Measurement]:
+    """Experiments by their ids, which are the names of their records; a ValueError if two have the same."""
+    found: dict[str, Measurement] = {}
+    for experiment in experiments:
+        if experiment.id in found:
+            raise ValueError(f"two experiments are called {experiment.id!r}, and would share a record: rename one")
+        found[experiment.id] = experiment
+    return found
+
+
+EXPERIMENTS = by_id(
+    experiment
     for module in (
         signals,
         batches,
@@ -47,8 +59,8 @@ EXPERIMENTS: dict[str, Measurement] = {
         choosing,
         costs,
     )
-    for e in module.EXPERIMENTS
-}
+    for experiment in module.EXPERIMENTS
+)
 
 
 def state(experiment: Measurement) -> str:

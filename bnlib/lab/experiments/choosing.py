@@ -1,6 +1,6 @@
 """What chapter 17 measures: the norms and what stands in their place, side by side.
 
-"search": on each task every method gets the same search. A seed draws its split of the data and its configurations,
+"choosing": on each task every method gets the same search. A seed draws its split of the data and its configurations,
 learning rate and gain, the same for all methods; the gain is a factor of what is usual for the method's activation.
 Each configuration is trained for the same number of updates with Adam, and judged on validation and test data at some
 of these. A search of k configurations ends with the one of the best validation accuracy; its test accuracy is what
@@ -14,7 +14,7 @@ The criteria of chapter 17 were written down before the first run:
 - any-norm: a norm, the best of them by the same rule, is more accurate than no norm by more than a hundredth; the same
   tasks decide.
 
-Where 16 seeds left a part open that decides, on images and signals, "search_on" adds the seeds up to 64 for the methods
+Where 16 seeds left a part open that decides, on images and signals, "choosing_on" adds the seeds up to 64 for the methods
 that are compared there: batch norm, none, and SELU, which had the best mean validation accuracy of the other methods on
 images. The criteria are the same.
 """
@@ -176,7 +176,7 @@ def best_of(val: np.ndarray, test: np.ndarray, k: int) -> np.ndarray:
 
 
 search = Experiment(
-    "search", _cases, searched,
+    "choosing", _cases, searched,
     {"seeds": 16, "tasks": list(TASKS), "methods": None, "draws": 12, "lrs": [0.0001, 0.1], "gains": [0.5, 2.0],
      "steps": 300, "every": 100, "batch": 32, "optimizer": "adam", "dtype": "float32"},
     {"seeds": 1, "methods": ["batch", "SkipInit", "normprop"], "draws": 2, "steps": 2, "every": 2, "batch": 8,
@@ -184,7 +184,7 @@ search = Experiment(
 )  # fmt: skip
 
 search_on = Experiment(
-    "search_on", _cases, searched,
+    "choosing_on", _cases, searched,
     {**search.settings, "start": 16, "seeds": 64, "tasks": ["images", "signals"], "methods": ["none", "batch", "SELU"]},
     {**search.live, "seeds": 17, "methods": ["batch", "SELU"]},
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """What chapter 17 measures: the norms and what stands in their place, side by side.
 
-"choosing": on each task every method gets the same search. A seed draws its split of the data and its configurations,
-learning rate and gain, the same for all methods; the gain is a factor of what is usual for the method's activation.
+"choosing": on each task every method gets the same search. A seed draws its split of the data and its
+configurations, learning rate and gain, the same for all methods; the gain is a factor of what is usual for the method's activation.
 Each configuration is trained for the same number of updates with Adam, and judged on validation and test data at some
 of these. A search of k configurations ends with the one of the best validation accuracy; its test accuracy is what
 counts. Batch norm is judged by its running statistics.
@@ -14,9 +14,9 @@ The criteria of chapter 17 were written down before the first run:
 - any-norm: a norm, the best of them by the same rule, is more accurate than no norm by more than a hundredth; the same
   tasks decide.
 
-Where 16 seeds left a part open that decides, on images and signals, "choosing_on" adds the seeds up to 64 for the methods
-that are compared there: batch norm, none, and SELU, which had the best mean validation accuracy of the other methods on
-images. The criteria are the same.
+Where 16 seeds left a part open that decides, on images and signals, "choosing_on" adds the seeds up to 64 for the
+methods that are compared there: batch norm, none, and SELU, which had the best mean validation accuracy of the other
+methods on images. The criteria are the same.
 """
 
 import math

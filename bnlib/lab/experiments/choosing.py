@@ -1,7 +1,7 @@
 """What chapter 17 measures: the norms and what stands in their place, side by side.
 
-"choosing": on each task every method gets the same search. A seed draws its split of the data and its
-configurations, learning rate and gain, the same for all methods; the gain is a factor of what is usual for the method's activation.
+"choosing": on each task every method gets the same search. A seed draws its split of the data and its configurations,
+learning rate and gain, the same for all methods; the gain is a factor of what is usual for the method's activation.
 Each configuration is trained for the same number of updates with Adam, and judged on validation and test data at some
 of these. A search of k configurations ends with the one of the best validation accuracy; its test accuracy is what
 counts. Batch norm is judged by its running statistics.

@@ -6,6 +6,7 @@ sentence and a rounded summary of what it plots: :func:`show` puts both beside t
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ STYLE: Any = {
 }
 SMALLEST = 9  # points, of text in a figure; by it the site knows how small a screen may make the figure
 NOTHING = 1e-15  # in a summary: less is what rounding leaves of 0, and differs between processors and versions
+LIVE = "application/vnd.bnlib.figure+json"
+MODULES = Path(__file__).resolve().parent / "figures"  # of live figures; they travel with the package
 COLOURS = 128  # of a figure's PNG: lines and text need no more, and the page weighs a third
 
 
@@ -140,8 +143,9 @@ def _too_small(figure: Figure) -> list[str]:
 class Shown:
     """A finished figure: its picture, and the sentence and the numbers that stand for it."""
 
-    def __init__(self, figure: Figure, words: str) -> None:
+    def __init__(self, figure: Figure, words: str, live: tuple[str, Mapping[str, Any]] | None = None) -> None:
         self.words = words
+        self.live = {LIVE: {"module": live[0], "state": dict(live[1])}} if live else {}
         memory = io.BytesIO()
         figure.savefig(memory, format="png")
         plt.close(figure)
@@ -157,8 +161,16 @@ class Shown:
     def _repr_png_(self) -> bytes:
         return self.png
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.live  # beside the picture and the words
 
-def show(figure: Figure, sentence: str, summary: Mapping[str, float | str | Sequence[float]] | None = None) -> Shown:
+
+def show(
+    figure: Figure,
+    sentence: str,
+    summary: Mapping[str, float | str | Sequence[float]] | None = None,
+    live: tuple[str, Mapping[str, Any]] | None = None,
+) -> Shown:
     """Finish a figure: the last line of a cell that draws.
 
     Parameters
@@ -166,12 +178,14 @@ def show(figure: Figure, sentence: str, summary: Mapping[str, float | str | Sequ
     figure : what :func:`axes` gave
     sentence : what the figure shows, for a reader who does not see it; ends with a full stop
     summary : the numbers that carry it, by name, at most 12 each; they are rounded to two significant digits
+    live : a module of ``bnlib/figures``, such as "dots", and its state, which can be written as JSON: on the site it
+        takes the picture's place, and the reader moves it
 
     Raises
     ------
     ValueError
-        If the sentence does not end with a full stop, a summary has more than 12 values, or a text is smaller than 9
-        points, which on a phone would be too small to read.
+        If the sentence does not end with a full stop, a summary has more than 12 values, a text is smaller than 9
+        points, which on a phone would be too small to read, or there is no module of that name.
     """
     if not sentence.strip().endswith("."):
         raise ValueError(
@@ -182,5 +196,8 @@ def show(figure: Figure, sentence: str, summary: Mapping[str, float | str | Sequ
             f"too small to be read on a phone: {', '.join(small[:3])}; the book's figures have text of at least "
             f"{SMALLEST} pt, such as fontsize='small'"
         )
+    if live and not (MODULES / f"{live[0]}.js").is_file():
+        known = sorted(path.stem for path in MODULES.glob("*.js") if path.stem != "host")
+        raise ValueError(f"there is no live figure {live[0]!r}: choose one of {known}")
     numbers = "; ".join(f"{name}: {summarized(value)}" for name, value in (summary or {}).items())
-    return Shown(figure, " ".join(sentence.split()) + (f" {numbers}." if numbers else ""))
+    return Shown(figure, " ".join(sentence.split()) + (f" {numbers}." if numbers else ""), live)

@@ -64,6 +64,21 @@ def test_a_summary_of_many_values_is_refused():
         plots.summarized(np.zeros(13))
 
 
+def test_a_live_figure_carries_its_module_and_its_state_beside_the_picture():
+    from IPython.core.formatters import DisplayFormatter
+
+    figure, _ = plots.axes()
+    live = plots.show(figure, "Dots.", live=("dots", {"n": 4}))
+    data, _ = DisplayFormatter().format(live)
+    assert data[plots.LIVE] == {"module": "dots", "state": {"n": 4}}
+    assert data["text/plain"] == "Dots."
+    assert data["image/png"]
+    assert plots.LIVE not in DisplayFormatter().format(shown())[0]
+    figure, _ = plots.axes()
+    with pytest.raises(ValueError, match=r"there is no live figure 'stripes': choose one of \['dots'"):
+        plots.show(figure, "Stripes.", live=("stripes", {}))
+
+
 def test_a_sentence_has_its_stop():
     with pytest.raises(ValueError, match="its stop"):
         shown("No stop")

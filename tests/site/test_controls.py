@@ -18,7 +18,7 @@ def chapter(chromium: Browser, address: str) -> Iterator[Page]:
 def test_enter_opens_a_figure_and_escape_leads_back(chapter: Page) -> None:
     button = chapter.locator("#fig-before-after button")
     button.press("Enter")
-    large = chapter.get_by_role("dialog", name="Fig. 6.1", exact=True)
+    large = chapter.get_by_role("dialog", name="Fig. 6.2", exact=True)
     expect(large).to_be_visible()
     expect(large.get_by_role("button", name="Close")).to_be_focused()
     expect(large.get_by_role("img")).to_have_attribute("alt", button.locator("img").get_attribute("alt") or "")

@@ -40,16 +40,15 @@ export default {
       return cell;
     });
     const controls = make(el, "div", { class: "bn-controls" });
-    const group = make(controls, "div", { role: "radiogroup", "aria-label": "Norm" });
-    const radios = Object.keys(seen).map((norm) => {
-      const radio = make(make(group, "label", { class: "bn-radio" }), "input", { type: "radio", name: "bn-norm", value: norm });
-      radio.after(` ${norm} norm`);
-      radio.addEventListener("change", () => {
+    const group = make(controls, "div", { role: "group", "aria-label": "Norm" });
+    const norms = Object.keys(seen).map((norm) => {
+      const button = make(group, "button", { type: "button" }, `${norm} norm`);
+      button.addEventListener("click", () => {
         model.set("norm", norm);
         draw();
         model.save_changes();
       });
-      return radio;
+      return { norm, button };
     });
     const words = make(el, "p", { class: "bn-words", role: "status" });
 
@@ -62,7 +61,7 @@ export default {
         cell.setAttribute("aria-pressed", place === chosen);
         cell.tabIndex = place === chosen ? 0 : -1;
       });
-      for (const radio of radios) radio.checked = radio.value === norm;
+      for (const one of norms) one.button.setAttribute("aria-pressed", one.norm === norm);
       const { n, t } = places[chosen];
       const of = (test) => places.filter((place, i) => fills[i] === "1" && test(place)).length;
       const ringed = [...rings].filter((digit) => digit === "1").length;

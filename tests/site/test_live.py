@@ -154,14 +154,14 @@ def told(figure: Locator) -> list[int]:
 
 def test_a_prediction_with_batch_norm_depends_on_all_and_with_layer_norm_on_its_past(tokens: Locator):
     assert told(tokens) == [31, 32, 4, 24, 7]
-    tokens.get_by_role("radio", name="layer norm").check()
+    tokens.get_by_role("button", name="layer norm").click()
     assert told(tokens) == [0, 4, 0, 0, 0]
     expect(tokens.locator(".bn-seen")).to_have_count(4)
     expect(tokens.locator(".bn-shares")).to_have_count(1)
 
 
 def test_another_place_is_chosen_by_a_click_or_the_arrows(page: Page, tokens: Locator, chromium: Browser):
-    tokens.get_by_role("radio", name="layer norm").check()
+    tokens.get_by_role("button", name="layer norm").click()
     tokens.get_by_role("button", name="Sequence 3, position 7, padding").click()
     assert told(tokens) == [0, 7, 0, 0, 3]
     for key, name, sees in (("ArrowUp", "Sequence 2, position 7", 7), ("ArrowLeft", "Sequence 2, position 6", 6)):
@@ -180,7 +180,7 @@ def test_another_place_is_chosen_by_a_click_or_the_arrows(page: Page, tokens: Lo
     ("name", "moves"),
     [
         ("dots", [("slider", "examples"), ("slider", "γ")]),
-        ("tokens", [("radio", "layer norm"), ("button", "Sequence 4, position 8, padding")]),
+        ("tokens", [("button", "layer norm"), ("button", "Sequence 4, position 8, padding")]),
     ],
 )
 def test_axe_finds_nothing_in_several_states(

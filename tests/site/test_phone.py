@@ -68,7 +68,7 @@ def test_a_tap_opens_a_figure_at_the_size_it_was_drawn(phone: Page, address: str
     phone.goto(f"{address}/chapters/06_transform.html")
     button = phone.locator("#fig-before-after button")
     button.tap()
-    large = phone.get_by_role("dialog", name="Fig. 6.1", exact=True)
+    large = phone.get_by_role("dialog", name="Fig. 6.2", exact=True)
     expect(large).to_be_visible()
     image = large.get_by_role("img")
     assert image.evaluate("image => image.decode().then(() => [image.offsetWidth, image.naturalWidth])") == [960, 960]
@@ -79,7 +79,7 @@ def test_a_tap_opens_a_figure_at_the_size_it_was_drawn(phone: Page, address: str
 
 
 def test_the_way_back_to_the_top_is_offered_to_who_scrolls_up(phone: Page, address: str) -> None:
-    phone.goto(f"{address}/chapters/06_transform.html")
+    phone.goto(f"{address}/chapters/07_backpropagation.html")
     up = phone.locator("#pst-back-to-top")
     phone.evaluate("scrollTo(0, 3000)")
     phone.wait_for_function("scrollY === 3000")

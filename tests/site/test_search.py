@@ -206,7 +206,7 @@ def test_what_is_typed_while_the_index_comes_is_kept_and_fetching_can_be_tried_a
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("being fetched")
     page.keyboard.type("<i>")
-    for _ in range(500):  # the request may still be on its way to the route
+    for _ in range(3000):  # the request may still be on its way to the route
         if held:
             break
         page.wait_for_timeout(10)

@@ -209,6 +209,17 @@ def test_without_scripts_and_on_paper_there_is_the_picture(chromium: Browser, pa
     plain.context.close()
 
 
+def test_the_picture_stays_where_the_module_does_not_come(chromium: Browser, address: str):
+    page = chromium.new_page()
+    page.route("**/dots.js", lambda route: route.abort())
+    page.goto(f"{address}/{CHAPTER}")
+    with page.expect_event("pageerror"):
+        page.locator("#fig-dots").scroll_into_view_if_needed()
+    expect(page.locator("#fig-dots img")).to_be_visible()
+    expect(page.locator("#fig-dots .bn-live")).to_be_hidden()
+    page.close()
+
+
 def test_every_live_figure_has_a_module_and_every_module_a_figure(site: Path):
     named = {}
     for path in sorted((ROOT / "chapters").glob("*.ipynb")):

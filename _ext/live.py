@@ -52,8 +52,8 @@ def copy_modules(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         there = Path(app.outdir) / "_static" / FOLDER
         there.mkdir(exist_ok=True)
-        for module in plots.MODULES.glob("*.js"):
-            shutil.copyfile(module, there / module.name)
+        for path in plots.FIGURES.iterdir():
+            shutil.copyfile(path, there / path.name)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -41,7 +41,7 @@ STYLE: Any = {
 SMALLEST = 9  # points, of text in a figure; by it the site knows how small a screen may make the figure
 NOTHING = 1e-15  # in a summary: less is what rounding leaves of 0, and differs between processors and versions
 LIVE = "application/vnd.bnlib.figure+json"
-MODULES = Path(__file__).resolve().parent / "figures"  # of live figures; they travel with the package
+FIGURES = Path(__file__).resolve().parent / "figures"  # live ones; they travel with the package
 COLOURS = 128  # of a figure's PNG: lines and text need no more, and the page weighs a third
 
 
@@ -132,6 +132,11 @@ def summarized(value: Any, digits: int = 2) -> str:
     return ", ".join("0" if abs(v) < NOTHING else f"{float(f'{v:.{digits}g}'):g}" for v in flat)
 
 
+def live_modules() -> list[str]:
+    """Return the names of the live figures: of the modules that render one."""
+    return sorted(path.stem for path in FIGURES.glob("*.js") if "export default" in path.read_text("utf-8"))
+
+
 def _too_small(figure: Figure) -> list[str]:
     """Return the texts of a figure that are smaller than the smallest, each with its size."""
     figure.draw_without_rendering()  # gives the axes their tick labels
@@ -196,8 +201,7 @@ def show(
             f"too small to be read on a phone: {', '.join(small[:3])}; the book's figures have text of at least "
             f"{SMALLEST} pt, such as fontsize='small'"
         )
-    if live and not (MODULES / f"{live[0]}.js").is_file():
-        known = sorted(path.stem for path in MODULES.glob("*.js") if path.stem != "host")
+    if live and live[0] not in (known := live_modules()):
         raise ValueError(f"there is no live figure {live[0]!r}: choose one of {known}")
     numbers = "; ".join(f"{name}: {summarized(value)}" for name, value in (summary or {}).items())
     return Shown(figure, " ".join(sentence.split()) + (f" {numbers}." if numbers else ""), live)

@@ -9,8 +9,9 @@ const modelOf = (id, given) => {
     try { shared = JSON.parse(decodeURIComponent(location.hash.slice(mark(id).length))); } catch { /* as if there were none */ }
   }
   // What is not of the kind that the figure has is left alone.
-  const kept = Object.entries(shared ?? {}).filter(([name, value]) => name in given && typeof value === typeof given[name]
-    && (!Array.isArray(given[name]) || (Array.isArray(value) && value.length === given[name].length && value.every(Number.isFinite))));
+  const numbers = (value) => Array.isArray(value) && value.every(Number.isFinite);
+  const alike = (value, own) => (numbers(own) ? numbers(value) && value.length === own.length : typeof own !== "object" && typeof value === typeof own);
+  const kept = Object.entries(shared ?? {}).filter(([name, value]) => name in given && alike(value, given[name]));
   const state = { ...given, ...Object.fromEntries(kept) };
   const listeners = new Map();
   return {
@@ -25,9 +26,16 @@ const modelOf = (id, given) => {
   };
 };
 
+let styled;  // once for all figures
+const style = () => styled ??= new Promise((resolve, reject) => {
+  const sheet = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL("live.css", import.meta.url), onload: resolve });
+  sheet.onerror = () => reject(new Error(`${sheet.href} did not come`));
+  document.head.append(sheet);
+});
+
 const mount = async (place) => {
   const figure = place.closest("figure");
-  const { default: live } = await import(place.dataset.module);
+  const [{ default: live }] = await Promise.all([import(place.dataset.module), style()]);
   place.hidden = false;  // so that it has a width
   try {
     await live.render({ model: modelOf(figure.id, JSON.parse(place.dataset.state)), el: place });

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from tools import browser
 
@@ -71,6 +71,17 @@ def chromium() -> Iterator[Browser]:
     """A headless Chromium."""
     with browser.chromium() as found:
         yield found
+
+
+@pytest.fixture
+def live_page(chromium: Browser) -> Iterator[Page]:
+    """A wide screen; no error on its console."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    assert errors == []
+    page.close()
 
 
 @pytest.fixture(scope="session")

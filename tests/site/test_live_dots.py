@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from bnlib import batch_norm
-from tests.site.live import CHAPTERS, live, number, words
+from tests.site.live import live, number, words
 
 
 @pytest.fixture
@@ -90,19 +90,9 @@ def test_shift_and_scale_leave_the_scores_and_the_others_do_not(dots: Locator):
     assert [becomes(dots, example) for example in (1, 2, 3, 4)] == before
 
 
-def test_the_address_keeps_what_was_moved(live_page: Page, dots: Locator, chromium: Browser, address: str):
+def test_the_address_keeps_what_was_moved(live_page: Page, dots: Locator, address: str):
     dots.get_by_role("slider", name="examples").fill("7")
     dots.get_by_role("slider", name="Example 7", exact=True).press("ArrowRight")
     told, link = words(dots), live_page.url
-    other = chromium.new_page()
-    other.goto(link)
-    figure = other.locator("#fig-dots")
+    figure = live(live_page, address, "fig-dots", state=link.split("~")[1])
     expect(figure.locator(".bn-words")).to_have_text(told)
-    expect(figure).to_be_in_viewport()
-    other.goto("about:blank")
-    other.goto(
-        f"{address}/chapters/{CHAPTERS['fig-dots']}.html#fig-dots~" + "%7B%22n%22%3A%22x%22%2C%22x%22%3A%5B1%5D%7D"
-    )  # of another kind
-    figure.scroll_into_view_if_needed()
-    expect(figure.locator(".bn-words")).to_contain_text("Mean 5.0, standard deviation 3.0.")
-    other.close()

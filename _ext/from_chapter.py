@@ -2,7 +2,7 @@
 
 Both are taken from the notebook, so that each stands in one place only:
 
-    ```{notebook-figure} 06_transform fig-company
+    ```{notebook-figure} 06_transform fig-dots
     ```
 
     ```{chapter-formula} 07_backpropagation eq-dx
@@ -74,7 +74,7 @@ class NotebookFigure(FromChapter):
         picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_bytes(png)
         text, messages = self.state.inline_text(" ".join(caption.split()), self.lineno)
-        figure = nodes.figure("", nodes.image(uri=f"/{PICTURES}/{name}.png", alt=alt), align="default")
+        figure = nodes.figure("", nodes.image(uri=f"/{PICTURES}/{name}.png", alt=alt), align="default", ids=[name])
         figure += nodes.caption("", "", *text)
         return [figure, *messages]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from bnlib import plots
+from bnlib import plots, widget
 
 FOLDER = "figures"  # below _static
 
@@ -29,14 +29,24 @@ def live_figures(notebook: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def page_figures(path: Path) -> dict[str, dict[str, Any]]:
+    """The live figures of a page: a notebook's own, or those that another page shows of a chapter."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".ipynb":
+        return live_figures(json.loads(text))
+    found = {}
+    for chapter, name in re.findall(r"(?m)^```\{notebook-figure\} (\S+) (\S+)$", text):
+        shown = live_figures(json.loads((path.parent / f"{chapter}.ipynb").read_text("utf-8")))
+        found |= {name: shown[name]} if name in shown else {}
+    return found
+
+
 def finish_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Put the place of each live figure in front of its picture, and the script that mounts them behind the page."""
-    path = Path(app.env.doc2path(page)) if page in app.env.found_docs else None
-    if path is None or path.suffix != ".ipynb":
-        return
+    figures = page_figures(Path(app.env.doc2path(page))) if page in app.env.found_docs else {}
     folder = f"{context['pathto']('_static', 1)}/{FOLDER}"
     body = context["body"]
-    for name, live in live_figures(json.loads(path.read_text("utf-8"))).items():
+    for name, live in figures.items():
         module = f"./{live['module']}.js"  # beside the script
         state = html.escape(json.dumps(live["state"]))
         place = f'<div class="bn-live" data-module="{module}" data-state="{state}" hidden></div>'
@@ -52,7 +62,7 @@ def copy_modules(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         there = Path(app.outdir) / "_static" / FOLDER
         there.mkdir(exist_ok=True)
-        for path in plots.FIGURES.iterdir():
+        for path in widget.FIGURES.iterdir():
             shutil.copyfile(path, there / path.name)
 
 

@@ -6,7 +6,6 @@ sentence and a rounded summary of what it plots: :func:`show` puts both beside t
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
+
+from bnlib import widget
 
 # Okabe and Ito's palette: it stays apart in the common kinds of colour blindness, and here also in grey.
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072b2", "#d55e00", "#009e73", "#aa4499", "#56b4e9", "#666666"
@@ -41,7 +42,6 @@ STYLE: Any = {
 SMALLEST = 9  # points, of text in a figure; by it the site knows how small a screen may make the figure
 NOTHING = 1e-15  # in a summary: less is what rounding leaves of 0, and differs between processors and versions
 LIVE = "application/vnd.bnlib.figure+json"
-FIGURES = Path(__file__).resolve().parent / "figures"  # live ones; they travel with the package
 COLOURS = 128  # of a figure's PNG: lines and text need no more, and the page weighs a third
 
 
@@ -134,7 +134,7 @@ def summarized(value: Any, digits: int = 2) -> str:
 
 def live_modules() -> list[str]:
     """Return the names of the live figures: of the modules that render one."""
-    return sorted(path.stem for path in FIGURES.glob("*.js") if "export default" in path.read_text("utf-8"))
+    return sorted(path.stem for path in widget.FIGURES.glob("*.js") if "export default" in path.read_text("utf-8"))
 
 
 def _too_small(figure: Figure) -> list[str]:
@@ -167,7 +167,11 @@ class Shown:
         return self.png
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return self.live  # beside the picture and the words
+        """Add to picture and words the live figure: its data, and for a reader who runs the cell the widget."""
+        if not self.live or not widget.attended():
+            return self.live
+        shown = widget.bundle(**self.live[LIVE])
+        return self.live | {kind: data for kind, data in shown.items() if kind != "text/plain"}
 
 
 def show(

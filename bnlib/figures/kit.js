@@ -74,6 +74,7 @@ export const figure = ({ model, el, label, height, moves = {}, sliders = [], cho
     if (done) model.save_changes();
   };
 
+  el.classList.add("bn-live");  // as on the site
   const body = make(el, "div", { class: "bn-body" });
   const svg = height && make(body, "svg", { role: "group", "aria-label": label, height });
   const ground = svg && make(svg, "g");

@@ -72,6 +72,10 @@ def forget_hash(nb):
     del nb.metadata["bnlib"]
 
 
+def keep_widget(nb):
+    nb.cells[FIGURE].outputs[0].data["application/vnd.jupyter.widget-view+json"] = {"model_id": "0a1b"}
+
+
 def remove_alt(nb):
     del nb.cells[FIGURE].metadata.mystnb["image"]
 
@@ -221,6 +225,7 @@ def leave_language_version(nb):
         (alt_differs, FIGURE, "skew 0.42' differs from .*skew 0.41'"),
         (default_figure_text, FIGURE, "no text of its own"),
         (figure_without_text, FIGURE, "no text of its own"),
+        (keep_widget, FIGURE, "a widget's id"),
         (remove_caption, FIGURE, "without a caption"),
         (remove_figure_name, FIGURE, "without a name"),
         (remove_figure_metadata, FIGURE, "without a caption"),

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from _ext.live import live_figures
-from bnlib import plots
+from bnlib import plots, widget
 from tests.site.conftest import ROOT
 from tests.site.live import CHAPTERS, live, words
 
@@ -132,6 +132,24 @@ def test_the_picture_stays_where_a_file_does_not_come(chromium: Browser, address
     page.close()
 
 
+def test_in_a_notebook_the_module_comes_in_one_piece(live_page: Page, address: str):
+    live(live_page, address, "fig-dots")
+    there = live_page.evaluate(
+        """async ([source, state]) => {
+          const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+          const { default: figure } = await import(address);
+          const model = { get: (name) => state[name], on() {} };
+          const el = document.querySelector("main").appendChild(document.createElement("div"));
+          figure.render({ model, el });
+          await new Promise(requestAnimationFrame);
+          await new Promise(requestAnimationFrame);
+          return el.querySelector(".bn-words").textContent;
+        }""",
+        [widget.source("dots"), {"x": [1, 3, 9], "n": 2, "gamma": 1, "beta": 0, "log_eps": -5}],
+    )
+    assert there.startswith("Mean 2.0, standard deviation 1.0.")
+
+
 def test_every_live_figure_has_a_module_and_every_module_a_figure(site: Path):
     modules = set()
     for name, chapter in CHAPTERS.items():
@@ -141,5 +159,5 @@ def test_every_live_figure_has_a_module_and_every_module_a_figure(site: Path):
         assert re.search(rf'<figure[^>]*id="{name}"[^>]*><div class="bn-live"', text)
     assert modules == set(plots.live_modules())
     assert {path.name for path in (site / "_static/figures").iterdir()} == {
-        path.name for path in plots.FIGURES.iterdir()
+        path.name for path in widget.FIGURES.iterdir()
     }

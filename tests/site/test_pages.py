@@ -1,10 +1,12 @@
 """The site's pages but for their looks, and a small book with everything that a chapter may have, in a browser."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
+from PIL import Image, ImageStat
 from playwright.sync_api import Browser, Page, expect
 
 from tests.site.checker import file_problems, parse, problems
@@ -73,6 +75,23 @@ def test_colour_theme_is_chosen_and_remembered(page: Page, sample_address: str) 
     expect(html).to_have_attribute("data-theme", "dark")
     page.goto(f"{sample_address}/chapters/notebook.html")
     expect(html).to_have_attribute("data-theme", "dark")
+
+
+def test_in_the_dark_a_figure_is_dark_and_a_photograph_as_it_was(page: Page, address: str) -> None:
+    page.goto(f"{address}/chapters/02_deep_signals.html")
+    frame = page.locator(".bn-figure").filter(visible=True).last
+
+    def brightness() -> float:
+        return ImageStat.Stat(Image.open(BytesIO(frame.screenshot())).convert("L")).mean[0]
+
+    light = brightness()
+    page.emulate_media(color_scheme="dark")
+    page.reload()
+    dark = brightness()
+    frame.locator("img").evaluate("image => image.classList.add('bn-photo')")
+    assert light > 200
+    assert dark < 80
+    assert brightness() > 0.7 * light
 
 
 def test_solution_is_folded_and_opens(page: Page, sample_address: str) -> None:

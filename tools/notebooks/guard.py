@@ -105,6 +105,13 @@ def check_figure(nb: NotebookNode) -> Iterator[Finding]:
                 yield number, f"a figure without a {key}: write it into the cell's metadata, mystnb.figure.{key}"
 
 
+def check_without_widgets(nb: NotebookNode) -> Iterator[Finding]:
+    """No output names a widget: its id differs in every run."""
+    for number, cell in code_cells(nb):
+        if any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in cell.outputs):
+            yield number, f"a widget's id in the output, from a run in a notebook: {RUN}"
+
+
 def strings(value: object) -> Iterator[str]:
     """Every string inside a JSON value."""
     if isinstance(value, str):
@@ -197,6 +204,7 @@ MENDED_BY_RUN: tuple[Callable[[NotebookNode], Iterator[Finding]], ...] = (
     check_first_cell,
     check_clean_outputs,
     check_alt_text,
+    check_without_widgets,
 )
 CHECKS = (
     *MENDED_BY_RUN,

@@ -68,9 +68,24 @@ def test_what_was_moved_stands_in_the_address(live_page: Page, address: str, nam
 
 
 @each
-def test_on_a_phone_in_its_chapter_it_fits_and_can_be_tapped(chromium: Browser, address: str, name: str):
-    page = chromium.new_page(viewport={"width": 360, "height": 800}, has_touch=True)
+def test_on_a_phone_in_its_chapter_it_fits_and_obeys_a_finger(chromium: Browser, address: str, name: str):
+    page = chromium.new_page(viewport={"width": 360, "height": 800}, has_touch=True, is_mobile=True)
     figure = live(page, address, name, alone=False)
+    for handle in figure.locator(".bn-handle").filter(visible=True).all()[:1]:
+        handle.scroll_into_view_if_needed()
+        before, top = seen(figure), page.evaluate("scrollY")
+        box = handle.locator(".bn-touch").bounding_box()
+        assert box
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        finger = page.context.new_cdp_session(page)
+        for kind, points in (
+            ("touchStart", [{"x": x, "y": y}]),
+            *(("touchMove", [{"x": x + 8 * k, "y": y + 6 * k}]) for k in range(1, 5)),
+            ("touchEnd", []),
+        ):
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        assert seen(figure) != before, "a finger does not move the first handle"
+        assert page.evaluate("scrollY") == top
     for button in figure.locator(".bn-controls button").all()[:2]:
         button.tap()
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

@@ -65,7 +65,9 @@ class FromChapter(Directive):
 
 
 class NotebookFigure(FromChapter):
-    """A figure with its caption and its alt text."""
+    """A figure with its alt text, and its caption, if what the directive holds is not another."""
+
+    has_content = True
 
     def show(self, notebook: dict[str, Any], name: str, source: Path) -> list[nodes.Node]:
         """Write the picture where Sphinx finds it, and return the figure."""
@@ -73,7 +75,7 @@ class NotebookFigure(FromChapter):
         picture = source / PICTURES / f"{name}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_bytes(png)
-        text, messages = self.state.inline_text(" ".join(caption.split()), self.lineno)
+        text, messages = self.state.inline_text(" ".join(self.content) or " ".join(caption.split()), self.lineno)
         figure = nodes.figure("", nodes.image(uri=f"/{PICTURES}/{name}.png", alt=alt), align="default", ids=[name])
         figure += nodes.caption("", "", *text)
         return [figure, *messages]

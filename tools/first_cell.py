@@ -8,7 +8,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 repository = ""  # owner/name on GitHub, in the notebooks that the site offers
 needed = [name for name in ("bnlib", "torch", "tqdm") if not find_spec(name)]
 if needed:
-    source = f'"bnlib @ git+https://github.com/{repository or "OWNER/NAME"}"'
+    source = f'"bnlib[live] @ git+https://github.com/{repository or "OWNER/NAME"}"'
     line = " ".join(["install", *(source if name == "bnlib" else name for name in needed)])
     if repository and "google.colab" in sys.modules:
         get_ipython().run_line_magic("pip", line)

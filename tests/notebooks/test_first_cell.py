@@ -56,8 +56,8 @@ def test_where_all_is_installed_nothing_is_said_or_done_but_threads(colab: bool,
 @pytest.mark.parametrize(
     ("missing", "line"),
     [
-        (("bnlib",), f'install "bnlib @ {GIT}owner/name@notebooks"'),
-        (("bnlib", "torch", "tqdm"), f'install "bnlib @ {GIT}owner/name@notebooks" torch tqdm'),
+        (("bnlib",), f'install "bnlib[live] @ {GIT}owner/name@notebooks"'),
+        (("bnlib", "torch", "tqdm"), f'install "bnlib[live] @ {GIT}owner/name@notebooks" torch tqdm'),
         (("tqdm",), "install tqdm"),
     ],
 )
@@ -75,10 +75,10 @@ def test_on_colab_what_is_missing_is_installed(missing: tuple[str, ...], line: s
             ("bnlib", "tqdm"),
             "owner/name@notebooks",
             False,
-            f'Run `%pip install "bnlib @ {GIT}owner/name@notebooks" tqdm` in',
+            f'Run `%pip install "bnlib[live] @ {GIT}owner/name@notebooks" tqdm` in',
         ),
         (("bnlib",), "", False, "OWNER/NAME the repository that the notebook is from (with a clone, give its folder"),
-        (("bnlib",), "", True, f'bnlib not found. Run `%pip install "bnlib @ {GIT}OWNER/NAME"` in a new cell'),
+        (("bnlib",), "", True, f'bnlib not found. Run `%pip install "bnlib[live] @ {GIT}OWNER/NAME"` in a new cell'),
     ],
 )
 def test_elsewhere_the_remedy_is_named(missing, repository: str, colab: bool, message: str, calls, monkeypatch):

@@ -81,18 +81,14 @@ export default {
         ["centre", (state) => treatments.centred(state, white)],
         ["standardize", (state) => treatments.standardized(state, white)],
         ["whiten", (state) => treatments.whitened(state, white)],
-        ["best rate", (state) => {
-          const [large, small] = shaped(state).values;
-          return { rate: large / (large + small) };
-        }],
+        ["best rate", (state) => (([large, small]) => ({ rate: large / (large + small) }))(shaped(state).values)],
         ["start again", (_, start) => start],
       ],
       draw: (state, ground, width) => {
         const { data: first, loss: second, height } = layout(width);
         data = panel(ground, first, DATA, 3, "input 1", "the data: input 2");
-        const shape = shaped(state);
         ground.ownerSVGElement.setAttribute("height", height);
-        const { values: [large, small], angle } = shape;
+        const shape = shaped(state), { values: [large, small], angle } = shape;
         const rate = (2 * state.rate) / large;
         for (const point of placed(white, state)) if (point.every((one) => Math.abs(one) < DATA)) data.dot(...point, "bn-1", 3).setAttribute("fill-opacity", 0.6);
         data.line([[0, 0], state.centre], "bn-4 bn-dashed");
@@ -115,12 +111,10 @@ export default {
         path.slice(0, left < 0 ? 60 : left).forEach((one, i) => loss.dot(...one, "bn-2", i ? 3 : 5.5));
         loss.text(0, 0, "+", "bn-strong", { "text-anchor": "middle", dy: "0.35em" });
 
-        const ratio = large / small;
-        const steps = stepsUntil(shape, rate);
-        const grows = 2 * state.rate - 1;
+        const ratio = large / small, steps = stepsUntil(shape, rate);
         return `The condition number κ is ${ratio < 1e5 ? told(ratio, ratio < 9.95 ? 1 : 0) : "above 100,000"}. At ${told(state.rate, 2)} of the largest rate `
           + (steps < Infinity ? `a thousandth of the weights' error is left after ${steps.toLocaleString("en")} ${steps === 1 ? "step" : "steps"}.`
-            : state.rate > 1 + 1e-9 ? `the steepest part of the weights' error grows by ${told(100 * (grows - 1), 0)}\u00a0% with each step.`
+            : state.rate > 1 + 1e-9 ? `the steepest part of the weights' error grows by ${told(200 * (state.rate - 1), 0)}\u00a0% with each step.`
               : "more than a thousandth of the weights' error is left after 100,000 steps.");
       },
     });

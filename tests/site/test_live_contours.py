@@ -117,3 +117,22 @@ def test_beyond_the_largest_rate_the_error_grows(cloud: Locator):
     expect(cloud.locator(".bn-words")).to_contain_text("more than a thousandth")
     rate.fill("1.1")
     expect(cloud.locator(".bn-words")).to_contain_text("grows by 20\u00a0% with each step")
+
+
+def test_an_arm_can_be_dragged_and_keeps_a_length(live_page: Page, cloud: Locator):
+    handle, centre = (cloud.get_by_role("slider", name=name) for name in ("Long arm", "Centre of the cloud"))
+    before = words(cloud)
+    for target in (cloud.locator(".bn-live svg"), centre):  # to the drawing's middle, then onto the centre: refused
+        start, end = handle.bounding_box(), target.bounding_box()
+        assert start
+        assert end
+        live_page.mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
+        live_page.mouse.down()
+        live_page.mouse.move(end["x"] + end["width"] / 2, end["y"] + end["height"] / 2, steps=4)
+        live_page.mouse.up()
+    assert words(cloud) != before
+    assert told(cloud)[0] > 1
+    first, second = handle.bounding_box(), centre.bounding_box()
+    assert first
+    assert second
+    assert abs(first["x"] - second["x"]) + abs(first["y"] - second["y"]) > 2

@@ -43,7 +43,7 @@ def live(page: Page, address: str, name: str, *, alone: bool = True, state: str 
     page.goto(f"{chapter}#{name}~{state}" if state else chapter)
     figure = page.locator(f"#{name}")
     figure.scroll_into_view_if_needed()
-    expect(figure.locator(".bn-live")).to_be_visible()
+    expect(figure.locator(".bn-live")).to_be_visible(timeout=30_000)  # on a busy machine it takes a while
     return figure
 
 

@@ -32,7 +32,7 @@ export const step = (parts, x, eps) => {
 };
 
 const WAYS = [[0, -1], [1, 0], [0.7, -0.45]];  // of the three directions on the page: the third goes back
-const UNIT = 82, MIDDLE = 180, ROWS = 78;
+const UNIT = 82, MIDDLE = 158, ROWS = 78;
 
 export default {
   render({ model, el }) {
@@ -45,7 +45,7 @@ export default {
       model,
       el,
       label: "A gradient in three parts, of which one stays",
-      height: 340,
+      height: 304,
       moves: { parts: [-1, 1] },
       sliders: [{ name: "log_eps", label: "log₁₀ ε", min: -5, max: 1, step: 0.5 }],
       buttons: [
@@ -56,7 +56,7 @@ export default {
       draw: ({ parts, log_eps }, ground, width) => {
         const wide = width > 460, here = centre(width);
         const { dy, dx, dbeta, dgamma, stays } = step(parts, x, 10 ** log_eps);
-        ground.ownerSVGElement.setAttribute("height", wide ? 344 : 344 + 3 * ROWS);
+        ground.ownerSVGElement.setAttribute("height", wide ? 304 : 326 + 3 * ROWS);
         const path = (points, kind, shut = "") => make(ground, "path", { d: `M${points.map((point) => at(here, point).map((one) => one.toFixed(1)).join(" ")).join("L")}${shut}`, class: kind });
         const arrow = (to, kind) => {
           const [[a, b], [c, d]] = [here, at(here, to)], long = Math.hypot(c - a, d - b);
@@ -75,7 +75,7 @@ export default {
         arrow([0, q, 0], "bn-2");
         arrow(parts, "bn-1");
         arrow(stays, "bn-3");
-        const names = [["1, a shift", "bn-2", "middle", 0, -6], ["x̂, a stretch", "bn-2", "end", 12, 18], ["the third", "bn-3", "start", 6, 4]];
+        const names = [["1, a shift", "bn-2", "middle", 0, -6], ["x̂, a stretch", "bn-2", "end", 14, 26], ["the third", "bn-3", "start", 6, 4]];
         names.forEach(([name, kind, anchor, right, down], k) => {
           const [a, b] = at(here, only(k, 1.25));
           make(ground, "text", { x: a + right, y: b + down, "text-anchor": anchor, class: kind }, name);
@@ -83,7 +83,7 @@ export default {
         const [a, b] = at(here, parts);
         if (Math.hypot(...parts) > 0.2) make(ground, "text", { x: a + (a < here[0] ? -8 : 8), y: b - 6, "text-anchor": a < here[0] ? "end" : "start", class: "bn-1 bn-strong" }, "dy");
 
-        const [left, top] = wide ? [366, 84] : [16, 350];
+        const [left, top] = wide ? [366, 66] : [16, 332];
         const bars = [left + 48, width - 82];
         const { x: across } = axes(ground, [bars[0], 0, bars[1], 0], { x: { domain: [-3, 3] }, y: { domain: [0, 1] } });
         make(ground, "line", { x1: across(0), x2: across(0), y1: top - 12, y2: top + 3 * ROWS - 32 });

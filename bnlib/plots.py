@@ -43,6 +43,7 @@ SMALLEST = 9  # points, of text in a figure; by it the site knows how small a sc
 NOTHING = 1e-15  # in a summary: less is what rounding leaves of 0, and differs between processors and versions
 LIVE = "application/vnd.bnlib.figure+json"
 COLOURS = 128  # of a figure's PNG: lines and text need no more, and the page weighs a third
+PHOTO_COLOURS = 256  # of one with photographs, where a spread of dots makes the shades between them
 
 
 def axes(rows: int = 1, columns: int = 1, height: float = 3.0, **options: Any) -> tuple[Figure, Any]:
@@ -148,13 +149,17 @@ def _too_small(figure: Figure) -> list[str]:
 class Shown:
     """A finished figure: its picture, and the sentence and the numbers that stand for it."""
 
-    def __init__(self, figure: Figure, words: str, live: tuple[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self, figure: Figure, words: str, live: tuple[str, Mapping[str, Any]] | None = None, photo: bool = False
+    ) -> None:
         self.words = words
         self.live = {LIVE: {"module": live[0], "state": dict(live[1])}} if live else {}
         memory = io.BytesIO()
         figure.savefig(memory, format="png")
         plt.close(figure)
-        picture = Image.open(memory).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        picture = Image.open(memory).convert("RGB")
+        palette = picture.quantize(PHOTO_COLOURS if photo else COLOURS)
+        picture = picture.quantize(palette=palette) if photo else palette
         memory = io.BytesIO()
         picture.save(memory, format="png", optimize=True)
         self.png = memory.getvalue()
@@ -179,6 +184,7 @@ def show(
     sentence: str,
     summary: Mapping[str, float | str | Sequence[float]] | None = None,
     live: tuple[str, Mapping[str, Any]] | None = None,
+    photo: bool = False,
 ) -> Shown:
     """Finish a figure: the last line of a cell that draws.
 
@@ -189,6 +195,7 @@ def show(
     summary : the numbers that carry it, by name, at most 12 each; they are rounded to two significant digits
     live : a module of ``bnlib/figures``, such as "dots", and its state, which can be written as JSON: on the site it
         takes the picture's place, and the reader moves it
+    photo : whether it holds photographs, which need more colours than lines and text do: the PNG weighs twice as much
 
     Raises
     ------
@@ -208,4 +215,4 @@ def show(
     if live and live[0] not in (known := live_modules()):
         raise ValueError(f"there is no live figure {live[0]!r}: choose one of {known}")
     numbers = "; ".join(f"{name}: {summarized(value)}" for name, value in (summary or {}).items())
-    return Shown(figure, " ".join(sentence.split()) + (f" {numbers}." if numbers else ""), live)
+    return Shown(figure, " ".join(sentence.split()) + (f" {numbers}." if numbers else ""), live, photo)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Annotation
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 mpl.use("agg")
 
@@ -75,8 +76,32 @@ def test_a_live_figure_carries_its_module_and_its_state_beside_the_picture():
     assert data["image/png"]
     assert plots.LIVE not in DisplayFormatter().format(shown())[0]
     figure, _ = plots.axes()
-    with pytest.raises(ValueError, match=r"there is no live figure 'stripes': choose one of \['dots'"):
+    with pytest.raises(ValueError, match=r"there is no live figure 'stripes': choose one of \[.*'dots'"):
         plots.show(figure, "Stripes.", live=("stripes", {}))
+
+
+def test_a_photograph_keeps_its_shades_and_stays_small():
+    photo = load_sample_image("flower.jpg")[:320, :480]
+    pictures = {}
+    for kept in (False, True):
+        figure, ax = plots.axes(height=2.4)
+        ax.imshow(photo)
+        ax.axis("off")
+        pictures[kept] = plots.show(figure, "A photograph.", photo=kept)._repr_png_()
+    figure, ax = plots.axes(height=2.4)
+    ax.imshow(photo)
+    ax.axis("off")
+    memory = io.BytesIO()
+    figure.savefig(memory, format="png")
+    whole = np.asarray(Image.open(memory).convert("RGB"), float)
+
+    def off(png: bytes) -> float:
+        """The mean difference between means over 12 x 12 pixels: what an eye sees of a spread of dots."""
+        other = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), float) - whole
+        return abs(other.reshape(30, 12, 80, 12, 3).mean((1, 3))).mean()
+
+    assert off(pictures[True]) < 0.7 * off(pictures[False])
+    assert len(pictures[True]) < len(memory.getvalue()) / 2
 
 
 def test_a_sentence_has_its_stop():

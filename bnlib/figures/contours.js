@@ -49,6 +49,12 @@ export const treatments = {
   },
 };
 
+// A cloud with the rate that is best for it, as a part of the largest.
+export const best = (state, white) => {
+  const { values: [large, small] } = eigen(hessian(placed(white, state)));
+  return { ...state, rate: large / (large + small) };
+};
+
 const DATA = 4, ERROR = 1.2;  // the panels reach so far on either side of 0
 const TOP = 30, LEFT = 32, GAP = 40, ARM = 1.5;  // a handle sits so many standard deviations from the centre
 const layout = (width) => {
@@ -78,10 +84,10 @@ export default {
       moves: { centre: [-2, 2], along: [-1.5, 1.5], across: [-1.5, 1.5] },
       sliders: [{ name: "rate", label: "rate (1: the largest)", min: 0.05, max: 1.1, step: 0.05, digits: 2 }],
       buttons: [
-        ["centre", (state) => treatments.centred(state, white)],
-        ["standardize", (state) => treatments.standardized(state, white)],
-        ["whiten", (state) => treatments.whitened(state, white)],
-        ["best rate", (state) => (([large, small]) => ({ rate: large / (large + small) }))(shaped(state).values)],
+        ["centre", (state) => best(treatments.centred(state, white), white)],
+        ["standardize", (state) => best(treatments.standardized(state, white), white)],
+        ["whiten", (state) => best(treatments.whitened(state, white), white)],
+        ["best rate", (state) => ({ rate: best(state, white).rate })],
         ["start again", (_, start) => start],
       ],
       draw: (state, ground, width) => {

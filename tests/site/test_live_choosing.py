@@ -113,7 +113,8 @@ def test_an_answer_can_be_taken_back_and_the_address_keeps_the_way(live_page: Pa
 
 def test_the_list_on_the_page_is_the_same_and_its_claims_lead_to_cards(site: Path):
     page = BeautifulSoup((site / "chapters/17_choosing.html").read_text("utf-8"), "html.parser")
-    told = " ".join(page.select_one("#seven-questions").get_text(" ").split())
+    [section] = page.select("#seven-questions")
+    told = " ".join(section.get_text(" ").split())
     squeezed = re.sub(r"\W", "", told)
     known = {claim["id"]: f"{claim['page']}.html#claim-{claim['id']}" for claim in ledger.gather(ROOT / "chapters")}
     for one in QUESTIONS:

@@ -57,7 +57,7 @@ export default {
         const inside = ([left, top, right, bottom]) => make(ground, "svg", { x: left, y: top, width: right - left, height: bottom - top, viewBox: `${left} ${top} ${right - left} ${bottom - top}` });
 
         const ticks = Array.from({ length: layers }, (_, k) => k + 1).filter((k) => layers < 9 || k % 2);
-        const falls = { x: { domain: [0.4, layers + 0.6], ticks, name: "order" }, y: { ...reach, name: "y, order by order (before: 1)" } };
+        const falls = { x: { domain: [0.4, layers + 0.6], ticks, name: "order" }, y: { ...reach, name: "y, order by order, ÷ y before" } };
         axes(ground, at.left, falls);
         const bars = axes(inside(at.left), at.left, { x: { domain: falls.x.domain }, y: { domain: reach.domain } });
         const half = clamp((bars.x(2) - bars.x(1)) * 0.36, 4, 16);
@@ -70,7 +70,7 @@ export default {
         bars.line([[layers, known[layers]], [layers + 0.6, known[layers]]], "bn-1");
 
         const [left, top, right, bottom] = at.curves;
-        axes(ground, at.curves, { x: { domain: RATES, ticks: [0, 0.1, 0.2, 0.3, 0.4, 0.5], name: "learning rate" }, y: { ...reach, name: "y after the step (before: 1)" } });
+        axes(ground, at.curves, { x: { domain: RATES, ticks: [0, 0.1, 0.2, 0.3, 0.4, 0.5], name: "learning rate" }, y: { ...reach, name: "y after the step ÷ y before" } });
         const curves = axes(inside(at.curves), at.curves, { x: { domain: RATES }, y: { domain: reach.domain } });
         const grid = Array.from({ length: 101 }, (_, i) => i / 200);
         const runs = grid.map((one) => sums(step({ layers, weight, aim, rate: one })));
@@ -95,7 +95,7 @@ export default {
         }
         const moved = 100 * rate * weight ** (layers - 2);
         const missed = Math.abs((known[layers] - known[1]) / (known[1] - 1));
-        return `Each weight moves by ${told(moved, moved < 10 ? 1 : 0)} % of itself. If y was 1, order 1 alone makes it ${large(known[1])}, `
+        return `Each weight moves by ${told(moved, moved < 10 ? 1 : 0)} % of itself. In units of y before the step, order 1 alone makes it ${large(known[1])}, `
           + `${layers > 2 ? `orders 1 and 2 make it ${large(known[2])}, and all ${layers} make it` : "and both orders make it"} ${large(known[layers])}. `
           + `What order 1 leaves out is ${large(missed)} times what it promises.`;
       },

@@ -81,6 +81,7 @@ export default {
           make(ground, "text", { x: a + right, y: b + down, "text-anchor": anchor, class: kind }, name);
         });
         const [a, b] = at(here, parts);
+        if (Math.hypot(...stays) > 0.05) make(ground, "text", { x: here[0], y: MIDDLE + 128, "text-anchor": "middle", class: "bn-3" }, "green arrow: dx, but for its scale");
         if (Math.hypot(...parts) > 0.2) make(ground, "text", { x: a + (a < here[0] ? -8 : 8), y: b - 6, "text-anchor": a < here[0] ? "end" : "start", class: "bn-1 bn-strong" }, "dy");
 
         const [left, top] = wide ? [366, 66] : [16, 332];

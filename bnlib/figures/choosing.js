@@ -4,19 +4,23 @@
 import { counted, figure, make } from "./kit.js";
 
 // The way that answers take (from 1; 0 is none yet) through the questions: those answered, and the one that is open, or null
-// at the end. An answer leads on to the next question, or to those named, one after the other, or is the last.
+// at the end, and those still ahead. An answer leads on to the next question, or to those named, one after the other, or is
+// the last. Who was sent to some questions is asked no others: of those that a later answer names only these are left.
 export const way = (questions, answers) => {
   const answered = [];
-  let [open, ahead] = [0, []];
+  let [open, ahead] = [0, null];
   while (open < questions.length) {
     const answer = questions[open].answers[answers[open] - 1];
-    if (!answer) return { answered, open };
+    if (!answer) return { answered, open, ahead: ahead ?? questions.map((_, one) => one).slice(open + 1) };
     answered.push([open, answer]);
     if (answer.to === "done") break;
-    if (answer.to !== "on") ahead = answer.to.split(", ").map((number) => Number(number) - 1);
-    open = ahead.shift() ?? open + 1;
+    if (answer.to !== "on") {
+      const named = answer.to.split(", ").map((number) => Number(number) - 1);
+      ahead = ahead ? named.filter((one) => ahead.includes(one)) : named;
+    }
+    open = ahead ? (ahead.shift() ?? questions.length) : open + 1;
   }
-  return { answered, open: null };
+  return { answered, open: null, ahead: [] };
 };
 
 const LINK = /`([^`]+)`|\[([^\]]+)\]\(([^)]+)\)/g;
@@ -45,9 +49,9 @@ export default {
       el,
       moves: { answers: [0, Math.max(...questions.map(({ answers }) => answers.length))] },
       draw: ({ answers }) => {
-        const { answered, open } = way(questions, rounded(answers));
+        const { answered, open, ahead: later } = way(questions, rounded(answers));
         const advice = answered.map(([, answer]) => answer.advice).filter(Boolean);
-        show(answered, open, advice);
+        show(answered, open, later, advice);
         const so = `${counted(answered.length, "question")} answered`;
         if (open !== null) return `${so}, now question ${open + 1} of ${questions.length}.`;
         return `${so}. The advice rests on ${counted(claims(advice).length, "claim")} of the ledger.`;
@@ -66,7 +70,7 @@ export default {
       now.focus({ preventScroll: true });
     };
 
-    const show = (answered, open, advice) => {
+    const show = (answered, open, later, advice) => {
       past.replaceChildren();
       now.replaceChildren();
       ahead.replaceChildren();
@@ -86,7 +90,7 @@ export default {
       if (hint) make(now, "p", {}, hint);
       const choice = make(now, "div", { role: "group", "aria-label": ask });
       for (const [i, { label }] of answers.entries()) make(choice, "button", { type: "button" }, label).addEventListener("click", () => answer(open, i + 1));
-      for (let i = open + 1; i < questions.length; i += 1) make(ahead, "li", { value: i + 1 }, questions[i].ask);
+      for (const one of later) make(ahead, "li", { value: one + 1 }, questions[one].ask);
     };
     return close;
   },

@@ -90,9 +90,9 @@ export default {
         local.text(0.45 * start[0], 0.45 * start[1], "v", "bn-1 bn-strong", { dx: 9, dy: 8, ...around });
         const there = tip(state).map((one, i) => clamp(one, ...[REACH.x, REACH.y][i]));
         const [at, away] = [local.x(there[0]), there[0] <= start[0] ? -1 : 1];
-        const beside = away < 0 ? at > 125 : right - 8 - at > 125;
-        const placed = beside ? { dx: 14 * away, dy: 5, "text-anchor": away < 0 ? "end" : "start" } : { dx: clamp(at, 58, right - 66) - at, dy: there[1] < 0 ? -14 : 26, "text-anchor": "middle" };
-        local.text(...there, "whole gradient", "bn-2", { ...placed, ...around });
+        const beside = !state.forgotten && (away < 0 ? at : right - 8 - at) > 215;
+        const placed = beside ? { dx: 14 * away, dy: 5, "text-anchor": away < 0 ? "end" : "start" } : { dx: clamp(at, 104, right - 112) - at, dy: there[1] < 0 ? -14 : 26, "text-anchor": "middle" };
+        local.text(...there, "step with the whole gradient", "bn-2", { ...placed, ...around });
 
         // The lengths, beside the plane or below it.
         const box = narrow ? [34, bottom + 34, width - 44, bottom + 124] : [right + 44, 34, width - 48, bottom - 34];
@@ -117,7 +117,7 @@ export default {
         return `Of the gradient, ${told(length(state.dw))} long, ${told(dg)} lies along v: ${state.forgotten ? "v keeps it, though it is the business of g" : "that is left to g"}. `
           + `The first step turns v by ${told(turned(start, kept), 0)}°, and its length goes from ${told(before, 2)} to ${told(length(kept), 2)}`
           + (path.length > 2 ? `; after ${counted(path.length - 1, "step")} it is ${told(after, 2)}, and that of w ${told(Math.abs(end.g), 2)}.` : ".")
-          + (state.forgotten ? " Nothing keeps it from getting shorter." : "");
+          + (state.forgotten ? " Its length is no longer kept from changing with the gradient along v." : "");
       },
     });
     const said = ([a, b]) => `${told(a)}, ${told(b)}`;

@@ -45,12 +45,12 @@ export default {
     const answers = [];
     let centres = [];  // of the cells of the array before the norm, in pixels
 
-    const { body, svg, write, handle, close } = figure({
+    const { body, svg, read, write, handle, close } = figure({
       model,
       el,
       label: "An array before and after a norm",
       height: 180,
-      moves: { cell: [0, places.length - 1], change: [0, CHANGES.length - 1] },
+      moves: { cell: [0, places.length - 1], change: [-1, CHANGES.length - 1] },  // change -1: none
       choices: [
         { name: "examples", label: "Examples", options: { each: "each", all: "all" } },
         { name: "channels", label: "Channels", options: { each: "each", halves: "halves", all: "all" } },
@@ -60,11 +60,11 @@ export default {
       buttons: Object.entries(NORMS).map(([name, how]) => [name, () => Object.fromEntries(how.split(" ").map((one, i) => [KEYS[i], one]))]),
       draw: (state, ground, width) => {
         const ringed = places[Math.round(state.cell)];
-        const [part, way] = CHANGES[Math.round(state.change)];
+        const [part, way] = CHANGES[Math.round(state.change)] ?? [];
         const { y: before, set, size } = normalized(x, state);
         const after = (...how) => normalized(changed(x, ...how, ringed), state).y;
-        const input = changed(x, part, way, ringed);
-        const y = after(part, way);
+        const input = part ? changed(x, part, way, ringed) : x;
+        const y = part ? after(part, way) : before;
         const moved = moves(before, y);
         const gone = new Set(moved.map(at));
 
@@ -100,8 +100,9 @@ export default {
         const [name] = Object.entries(NORMS).find(([, how]) => how === KEYS.map((key) => state[key]).join(" ")) ?? [];
         const others = size(...ringed) - 1;
         const far = moved.filter(([n]) => n !== ringed[0]).length;
-        return `${TITLES[name] ?? "A norm without a name"}: the ringed ${value(x, ringed)} shares its statistics with ${others || "no"} other${others === 1 ? "" : "s"} (blue) and becomes ${told(value(before, ringed), 2)}. `
-          + `With ${PARTS[part]} ${WAYS[way][0]} it ${moved.length ? `becomes ${told(value(y, ringed), 2)}, and ${moved.length} of ${places.length} outputs ${moved.length === 1 ? "moves" : "move"} (orange), ${far || "none"} of them in the other example` : "is the same again, as are all outputs: undone"}.`;
+        const said = `${TITLES[name] ?? "A norm without a name"}: the ringed ${value(x, ringed)} shares its statistics with ${others || "no"} other${others === 1 ? "" : "s"} (blue) and becomes ${told(value(before, ringed), 2)}.`;
+        if (!part) return `${said} The table counts the outputs that each change would move; press one to make it.`;
+        return `${said} With ${PARTS[part]} ${WAYS[way][0]} it ${moved.length ? `becomes ${told(value(y, ringed), 2)}, and ${moved.length} of ${places.length} outputs ${moved.length === 1 ? "moves" : "move"} (orange), ${far || "none"} of them in the other example` : "is the same again, as are all outputs: undone"}.`;
       },
     });
     const table = make(body, "div", { class: "bn-controls bn-undone", role: "group", "aria-label": "Which changes the norm undoes" });
@@ -110,7 +111,8 @@ export default {
       make(table, "span", {}, words);
       for (const way of Object.keys(WAYS)) {
         const button = make(table, "button", { type: "button" });
-        button.addEventListener("click", () => write({ change: CHANGES.findIndex(([a, b]) => a === part && b === way) }));
+        const own = answers.length;
+        button.addEventListener("click", () => write({ change: Math.round(read().change) === own ? -1 : own }));  // once more: taken back
         answers.push(button);
       }
     }

@@ -73,13 +73,17 @@ def test_a_norm_undoes_what_the_table_says(sets: Locator, name: str):
             assert button.inner_text().replace("\xa0", " ") == (f"{moved} move" if moved else "undone")
 
 
-def test_it_begins_with_batch_norm_and_an_example_that_moves_the_other(sets: Locator):
-    assert words(sets).startswith(
-        "Batch norm: the ringed 8 shares its statistics with 5 others (blue) and becomes 1.00."
-    )
+def test_it_begins_with_batch_norm_and_no_change(sets: Locator):
+    start = words(sets)
+    assert start.startswith("Batch norm: the ringed 8 shares its statistics with 5 others (blue) and becomes 1.00.")
+    assert sets.locator(".bn-undone button[aria-pressed='true']").count() == 0
     x = X.copy()
     x[0] *= 3
+    button = sets.get_by_role("button", name="its example times 3")
+    button.click()
     assert f"it becomes {norm('batch', x)[0, 0, 1]:.2f}, and 24 of 24 outputs move (orange), 12 of them" in words(sets)
+    button.click()  # once more takes it back
+    assert words(sets) == start
 
 
 def test_axes_make_a_norm_and_the_ring_moves(sets: Locator):
@@ -92,7 +96,7 @@ def test_axes_make_a_norm_and_the_ring_moves(sets: Locator):
     for key in ("ArrowDown", "PageUp", "ArrowLeft"):
         ring.press(key)
     assert ring.get_attribute("aria-valuetext") == "example 2, channel 2, position 1"
-    shown = re.search(r"the ringed 4 .* becomes ([−\d.]+)\. With", words(sets))
+    shown = re.search(r"the ringed 4 .* becomes ([−\d.]+)\. The", words(sets))
     assert shown
     assert number(shown[1]) == pytest.approx(norm("RMS", X)[1, 1, 0], abs=0.006)
     sets.get_by_role("group", name="Examples").get_by_role("button", name="all").click()

@@ -73,15 +73,41 @@ def chromium() -> Iterator[Browser]:
         yield found
 
 
-@pytest.fixture
-def live_page(chromium: Browser) -> Iterator[Page]:
-    """A wide screen; no error on its console."""
-    page = chromium.new_page(viewport={"width": 1280, "height": 900})
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+WIDE = {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="session")
+def one_page(chromium: Browser) -> Iterator[Page]:
+    """A page for many tests, one after the other: to open one takes longer than most of what they do."""
+    page = chromium.new_page()
     yield page
-    assert errors == []
     page.close()
+
+
+@pytest.fixture(scope="session")
+def phone(chromium: Browser) -> Iterator[Page]:
+    """A phone, for many tests."""
+    page = chromium.new_page(viewport={"width": 360, "height": 800}, has_touch=True, is_mobile=True)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def live_page(one_page: Page) -> Iterator[Page]:
+    """A wide screen, as new; no error on its console."""
+    errors: list[str] = []
+
+    def note(error: object) -> None:
+        errors.append(str(error))
+
+    one_page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    one_page.on("pageerror", note)
+    yield one_page
+    one_page.remove_listener("pageerror", note)
+    one_page.unroute_all(behavior="ignoreErrors")
+    one_page.emulate_media(media="null", color_scheme="null")
+    one_page.goto("about:blank")
+    assert errors == []
 
 
 @pytest.fixture(scope="session")

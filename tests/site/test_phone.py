@@ -14,7 +14,9 @@ from tools.browser import VIEWS
 NAME = "Batch Normalization, Measured"
 
 # The figures whose smallest text, so many points of a picture drawn at so many dots per inch, is shown smaller.
-TOO_SMALL = """([points, dpi, legible]) => [...document.querySelectorAll("article figure img")].map(image => {
+TOO_SMALL = """([points, dpi, legible]) => [
+    ...document.querySelectorAll("article figure:not(.bn-mounted) img")
+].map(image => {
     const scale = image.getBoundingClientRect().width / Number(image.getAttribute("width"));
     return { picture: image.alt, text: points / 72 * dpi * scale };
 }).filter(({ text }) => !(text >= legible - 0.01))"""

@@ -106,7 +106,7 @@ export const figure = ({ model, el, label, height, moves = {}, sliders = [], cho
   // [number, words] between bounds [low, high].
   const handles = [];
   const handle = ({ label: name, bounds: [low, high], kind = "bn-1", at, drag, keys, say }) => {
-    const group = make(svg, "g", { tabindex: 0, role: "slider", "aria-label": name, "aria-valuemin": low, "aria-valuemax": high, class: `bn-handle ${kind}` });
+    const group = make(svg, "g", { tabindex: 0, role: "slider", "aria-label": name, "aria-valuemin": low, "aria-valuemax": high, class: `bn-handle ${kind}`, style: "display: none" });  // until it has a place
     make(group, "circle", { r: 15, class: "bn-touch" });
     make(group, "circle", { r: 8 });
     group.addEventListener("pointerdown", (event) => {

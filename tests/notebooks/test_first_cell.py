@@ -108,6 +108,7 @@ def test_what_the_cell_looks_for_is_all_that_the_chapters_and_the_laboratory_nee
     assert "platformdirs" in {
         Requirement(line).name for line in metadata.requires("jupyter_core") or ()
     }  # the kernel's
+    assert "ipython" in {Requirement(line).name.lower() for line in metadata.requires("ipykernel") or ()}
     used = {*lab.NEEDS, "joblib"} - {"platformdirs"}
     assert "joblib" in {Requirement(line).name for line in metadata.requires("scikit-learn") or ()}
     for path in files.chapters():
@@ -117,4 +118,4 @@ def test_what_the_cell_looks_for_is_all_that_the_chapters_and_the_laboratory_nee
                     used |= {alias.name.partition(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom):
                     used.add(str(node.module).partition(".")[0])
-    assert used - brought - {"joblib"} - sys.stdlib_module_names == set(NEEDED)
+    assert used - brought - {"joblib", "IPython"} - sys.stdlib_module_names == set(NEEDED)

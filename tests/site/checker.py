@@ -62,6 +62,17 @@ CUT_OFF = """() => [...document.querySelectorAll("article *")].filter(element =>
     && ["hidden", "clip"].includes(getComputedStyle(element).overflowX)
 ).map(element => `something is cut off: <${element.localName} class="${element.className}">`)"""
 
+# Comes near to each live figure, so that its controls are there, and goes back to the top.
+MOUNTED = """async () => {
+    for (const figure of document.querySelectorAll("figure:has(> .bn-live)")) {
+        figure.scrollIntoView();
+        for (let frame = 0; frame < 600 && !figure.classList.contains("bn-mounted"); frame += 1)
+            await new Promise(requestAnimationFrame);
+    }
+    scrollTo(0, 0);
+    for (const _ of [1, 2, 3]) await new Promise(requestAnimationFrame);  // until they are drawn
+}"""
+
 # Records what the Tab key reaches, and whether it looks any different then.
 REACHED = """() => {
     const still = document.createElement("style");
@@ -365,6 +376,7 @@ def keyboard_problems(page: Page) -> list[str]:
 def walk(page: Page, press: Callable[[Page, int], Any]) -> list[str]:
     """Tab through a page, and return what was not reached, or not to be seen."""
     page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
+    page.evaluate(MOUNTED)
     press(page, page.evaluate(REACHED))
     page.wait_for_timeout(100)  # for a script that moves the focus on a little later
     return page.evaluate(UNREACHED)

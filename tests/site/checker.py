@@ -84,7 +84,8 @@ REACHED = """() => {
     };
     const candidates = document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]");
     const expected = [...candidates].filter(
-        element => element.tabIndex >= 0 && !element.disabled && element.checkVisibility({ visibilityProperty: true }));
+        element => element.tabIndex >= 0 && !element.disabled && element.checkVisibility({ visibilityProperty: true })
+            && getComputedStyle(element).display !== "none");  // of a part of a drawing Chromium says it is visible
     const before = new Map(expected.map(element => [element, look(element)]));
     const reached = [];
     const note = ({ target }) => reached.push({ target, seen: look(target) !== before.get(target) });

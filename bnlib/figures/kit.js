@@ -99,6 +99,7 @@ export const figure = ({ model, el, label, height, moves = {}, sliders = [], cho
   }
   for (const [text, press] of buttons) make(switches, "button", { type: "button" }, text).addEventListener("click", () => write(press(read(), start)));
   controls.append(switches);
+  if (!sliders.length && !choices.length && !buttons.length) controls.remove();
   const words = make(el, "p", { class: "bn-words", role: "status" });
 
   // What can be dragged: at(state) gives its place [x, y] in pixels (or null: not there), drag([x, y], state) the changes

@@ -3,6 +3,7 @@
 import json
 import re
 from functools import cache
+from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -10,11 +11,13 @@ from _ext.live import live_figures
 from tests.site.conftest import ROOT
 from tools import browser
 
-CHAPTERS = {
-    name: path.stem
+LIVE = {
+    name: (path.stem, figure)
     for path in sorted((ROOT / "chapters").glob("*.ipynb"))
-    for name in live_figures(json.loads(path.read_text("utf-8")))
-}  # of each live figure
+    for name, figure in live_figures(json.loads(path.read_text("utf-8"))).items()
+}  # of each live figure its chapter, and its module and state
+CHAPTERS = {name: chapter for name, (chapter, _) in LIVE.items()}
+STATES: dict[str, Any] = {name: figure["state"] for name, (_, figure) in LIVE.items()}
 
 
 @cache
@@ -55,3 +58,14 @@ def words(figure: Locator) -> str:
 def number(text: str) -> float:
     """A number as a figure tells it."""
     return float(text.replace("−", "-"))
+
+
+def drag(page: Page, handle: Locator, right: float, down: float = 0) -> None:
+    """Take a handle with the mouse, move it by so many pixels, and let it go."""
+    box = handle.bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + right, y + down, steps=3)
+    page.mouse.up()

@@ -1,6 +1,5 @@
 """Chapter 11's loss along a step says what the chapter measured, of the network, update and step that are chosen."""
 
-import json
 import re
 from typing import Any
 
@@ -8,9 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
 
-from _ext.live import live_figures
-from tests.site.conftest import ROOT
-from tests.site.live import live, number, words
+from tests.site.live import STATES, drag, live, number, words
 
 
 @pytest.fixture
@@ -20,7 +17,7 @@ def along(live_page: Page, address: str) -> Locator:
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Any]:
-    return live_figures(json.loads((ROOT / "chapters/11_why_it_works.ipynb").read_text("utf-8")))["fig-along"]["state"]
+    return STATES["fig-along"]
 
 
 def expected(state: dict[str, Any], unit: str, update: int, step: float) -> list[float]:
@@ -71,12 +68,7 @@ def test_a_loss_that_rises_is_not_called_a_fall(along: Locator, state: dict[str,
 
 def test_the_handle_is_dragged_to_the_steps_that_were_computed(live_page: Page, along: Locator):
     handle = along.get_by_role("slider", name="Length of the step")
-    box = handle.bounding_box()
-    assert box
-    live_page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    live_page.mouse.down()
-    live_page.mouse.move(box["x"] + 5000, box["y"], steps=3)
-    live_page.mouse.up()
+    drag(live_page, handle, 5000)
     assert handle.get_attribute("aria-valuenow") == "4"
 
 

@@ -1,6 +1,5 @@
 """Chapter 17's questions: every way through them ends in an advice, and the page walks it as the list says."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,10 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Locator, Page, expect
 
 from _ext import ledger
-from _ext.live import live_figures
 from tests.site.conftest import ROOT
-from tests.site.live import live, words
+from tests.site.live import STATES, live, words
 
-STATE = live_figures(json.loads((ROOT / "chapters/17_choosing.ipynb").read_text("utf-8")))["fig-questions"]["state"]
+STATE = STATES["fig-questions"]
 QUESTIONS: list[dict[str, Any]] = STATE["questions"]
 
 

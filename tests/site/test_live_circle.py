@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.site.live import live, number, words
+from tests.site.live import drag, live, number, words
 
 RATES, DECAYS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10], [0, 0.001, 0.003, 0.01, 0.03, 0.1]
 
@@ -81,10 +81,5 @@ def test_the_start_is_dragged_and_never_shorter_than_a_half(live_page: Page, cir
     for _ in range(20):
         start.press("PageDown")
     assert float(start.get_attribute("aria-valuenow") or 0) == pytest.approx(0.5, abs=0.01)
-    box = start.bounding_box()
-    assert box
-    live_page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    live_page.mouse.down()
-    live_page.mouse.move(box["x"] + 5000, box["y"], steps=3)
-    live_page.mouse.up()
+    drag(live_page, start, 5000)
     expect(start).to_have_attribute("aria-valuenow", re.compile(r"^(6|5\.99)$"))

@@ -1,16 +1,11 @@
 """Chapter 3's cloud: Hessian, eigenvalues, path and steps are NumPy's, and the treatments do what they say."""
 
-import json
-
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from _ext.live import live_figures
-from tests.site.conftest import ROOT
-from tests.site.live import live, words
+from tests.site.live import STATES, live, words
 
-NOTEBOOK = json.loads((ROOT / "chapters/03_input_normalization.ipynb").read_text("utf-8"))
 START = np.array([0.1, 1.0])
 
 
@@ -21,7 +16,7 @@ def cloud(live_page: Page, address: str) -> Locator:
 
 def data(**moved) -> np.ndarray:
     """The cloud of a state, (60, 2)."""
-    state = live_figures(NOTEBOOK)["fig-cloud"]["state"] | moved
+    state = STATES["fig-cloud"] | moved
     return np.array(state["white"]) @ [state["along"], state["across"]] + state["centre"]
 
 
@@ -75,7 +70,7 @@ def test_the_page_computes_what_numpy_computes(live_page: Page, cloud: Locator):
 
 @pytest.mark.parametrize("treatment", ["centred", "standardized", "whitened"])
 def test_treatments_are_numpys(live_page: Page, cloud: Locator, treatment: str):
-    state = live_figures(NOTEBOOK)["fig-cloud"]["state"]
+    state = STATES["fig-cloud"]
     there = live_page.evaluate(
         """([white, state, name]) => import('/_static/figures/contours.js').then((own) =>
              own.placed(white, own.treatments[name](state, white)))""",

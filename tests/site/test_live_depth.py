@@ -1,18 +1,14 @@
 """Chapter 2's figure shows what its networks do: their gradient by the chapter's own formulas, in NumPy."""
 
-import json
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from _ext.live import live_figures
 from bnlib.data import load
-from tests.site.conftest import ROOT
-from tests.site.live import live, words
+from tests.site.live import STATES, live, words
 
-NOTEBOOK = json.loads((ROOT / "chapters/02_deep_signals.ipynb").read_text("utf-8"))
 UNITS = {
     "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda z: 1 / (2 + np.exp(z) + np.exp(-z))),
     "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
@@ -54,7 +50,7 @@ def told(figure: Locator) -> tuple[float, float, int]:
 
 @pytest.mark.parametrize(("unit", "at"), [("sigmoid", 1), ("sigmoid", 8), ("tanh", 3), ("ReLU", 2)])
 def test_it_tells_what_the_chapters_network_does(depth: Locator, unit: str, at: int):
-    gain = live_figures(NOTEBOOK)["fig-depth"]["state"]["gains"][at]
+    gain = STATES["fig-depth"]["gains"][at]
     assert gain == pytest.approx(2 ** ((at - 1) / 2), abs=0.006)
     depth.get_by_role("slider", name="gain").fill(str(at))
     depth.get_by_role("button", name=unit, exact=True).click()

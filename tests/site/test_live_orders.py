@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from bnlib.deep_linear import update_expansion
-from tests.site.live import live, number, words
+from tests.site.live import drag, live, number, words
 
 
 @pytest.fixture
@@ -63,11 +63,6 @@ def test_rate_depth_weights_and_direction_do_what_they_say(chain: Locator):
 
 def test_the_rate_is_dragged_along_its_axis(live_page: Page, chain: Locator):
     handle = chain.get_by_role("slider", name="Learning rate")
-    box = handle.bounding_box()
-    assert box
-    live_page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    live_page.mouse.down()
-    live_page.mouse.move(box["x"] + 3000, box["y"], steps=3)
-    live_page.mouse.up()
+    drag(live_page, handle, 3000)
     expect(handle).to_have_attribute("aria-valuenow", "0.5")
     assert made(chain)[0] == pytest.approx(-3, abs=0.006)

@@ -1,20 +1,17 @@
 """Chapter 9's running average is bnlib's, its error the sum of its parts, and the words follow what is moved."""
 
-import json
 import re
 
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
 
-from _ext.live import live_figures
 from bnlib.norms import Moments
 from bnlib.running import RunningStats
-from tests.site.conftest import ROOT
-from tests.site.live import CHAPTERS, live, number, words
+from tests.site.live import STATES, live, number, words
 
 NAME = "fig-lag"
-STATE = live_figures(json.loads((ROOT / f"chapters/{CHAPTERS[NAME]}.ipynb").read_text("utf-8")))[NAME]["state"]
+STATE = STATES[NAME]
 HERE = "import('/_static/figures/running_average.js')"
 
 

@@ -1,15 +1,11 @@
 """Chapter 1's line and weights are those of NumPy and bnlib, and follow the target."""
 
-import json
-
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
 
-from _ext.live import live_figures
 from bnlib.shift import effective_sample_size
-from tests.site.conftest import ROOT
-from tests.site.live import live, words
+from tests.site.live import STATES, live, words
 
 RULES = {"sinc": np.sinc, "line": lambda x: 1 - x / 2}
 
@@ -25,8 +21,7 @@ def bell(x, mean: float, std: float):
 
 def expected(mean: float, width: float, power: float, rule: str) -> tuple[float, float, float]:
     """Of a state: the error over the target of the plain and of the weighted line, and the effective sample size."""
-    notebook = json.loads((ROOT / "chapters/01_covariate_shift.ipynb").read_text("utf-8"))
-    given = live_figures(notebook)["fig-sinc"]["state"]
+    given = STATES["fig-sinc"]
     x = np.array(given["x"])
     y = RULES[rule](x) + np.array(given["noise"])
     w = (bell(x, mean, width) / bell(x, *given["source"])) ** power

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from bnlib import batch_norm, normalize_backward
-from tests.site.live import live, number, words
+from tests.site.live import drag, live, number, words
 
 X = np.array([1.0, 2.0, 4.0])
 PARTS = ("Part along 1", "Part along x̂", "Part along the third direction")
@@ -88,11 +88,6 @@ def test_each_part_moves_by_keys_and_along_its_direction(live_page: Page, space:
     handle(space, 0).press("ArrowUp")
     expect(handle(space, 0)).to_have_attribute("aria-valuenow", "0.85")
     assert shown(space) == pytest.approx(expected([0.85, 0.6, 0.2], 1e-5), abs=0.006)
-    box = handle(space, 1).bounding_box()
-    assert box
-    live_page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    live_page.mouse.down()
-    live_page.mouse.move(box["x"] - 500, box["y"] - 60, steps=3)
-    live_page.mouse.up()
+    drag(live_page, handle(space, 1), -500, -70)
     expect(handle(space, 1)).to_have_attribute("aria-valuenow", "-1")
     assert shown(space) == pytest.approx(expected([0.85, -1, 0.2], 1e-5), abs=0.006)

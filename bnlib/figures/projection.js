@@ -36,11 +36,11 @@ const inside = ([a, b]) => {
 };
 const rounded = (point) => point.map((one) => Math.round(10 * one) / 10);
 
-const arrow = (plane, ground, from, to, kind) => {
+const arrow = (plane, ground, from, to, kind, wide = 2) => {
   const [[a, b], [c, d]] = [from, to].map(([x, y]) => [plane.x(x), plane.y(y)]);
   const [size, turn] = [Math.hypot(c - a, d - b), Math.atan2(d - b, c - a)];
   if (size < 4) return;
-  make(ground, "path", { d: `M${a} ${b}L${c - 4 * Math.cos(turn)} ${d - 4 * Math.sin(turn)}`, class: `bn-line ${kind}` });
+  make(ground, "path", { d: `M${a} ${b}L${c - 4 * Math.cos(turn)} ${d - 4 * Math.sin(turn)}`, class: `bn-line ${kind}`, style: `stroke-width: ${wide}px` });
   make(ground, "path", { d: "M0 0L-9 -4V4Z", class: `bn-dot ${kind}`, transform: `translate(${c} ${d}) rotate(${(180 * turn) / Math.PI})` });
 };
 
@@ -82,7 +82,7 @@ export default {
         const kept = path[1].v;
         local.line([tip(state), kept], "bn-4 bn-thin bn-dashed");
         arrow(local, view, [0, 0], start, "bn-1");
-        arrow(local, view, start, tip(state), "bn-2");
+        arrow(local, view, start, tip(state), "bn-2", 5);
         arrow(local, view, start, kept, "bn-3");
         local.line(path.slice(1).map(({ v }) => v), "bn-3");
         for (const { v } of path.slice(2)) local.dot(...v, "bn-3", 3.5);

@@ -108,7 +108,7 @@ export default {
       bounds: [-1, 1],
       kind: k < 2 ? "bn-2" : "bn-3",
       at: ({ parts }) => at(centre(svg.clientWidth), only(k, parts[k])),
-      drag: (place, { parts }) => moved(k, parts, dot(place.map((one, i) => one - centre(svg.clientWidth)[i]), WAYS[k]) / UNIT),
+      drag: (place, { parts }) => moved(k, parts, dot(place.map((one, i) => one - centre(svg.clientWidth)[i]), WAYS[k]) / dot(WAYS[k], WAYS[k]) / UNIT),
       keys: ([right, up], { parts }) => moved(k, parts, parts[k] + (Math.abs(right + up) > 1 ? Math.sign(right) / 2 : (right + up) / 20)),
       say: ({ parts, log_eps }) => [parts[k], `${told(parts[k], 2)}, of which ${told(step(parts, x, 10 ** log_eps).stays[k], 2)} stays`],
     }));

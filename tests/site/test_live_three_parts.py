@@ -91,3 +91,11 @@ def test_each_part_moves_by_keys_and_along_its_direction(live_page: Page, space:
     drag(live_page, handle(space, 1), -500, -70)
     expect(handle(space, 1)).to_have_attribute("aria-valuenow", "-1")
     assert shown(space) == pytest.approx(expected([0.85, -1, 0.2], 1e-5), abs=0.006)
+
+
+def test_what_goes_back_into_the_page_follows_the_pointer(live_page: Page, space: Locator):
+    third = handle(space, 2)
+    before = float(third.get_attribute("aria-valuenow") or 0)
+    # The direction on the page is (0.7, -0.45), and 82 pixels are 1.
+    drag(live_page, third, -0.5 * 82 * 0.7, 0.5 * 82 * 0.45)
+    assert float(third.get_attribute("aria-valuenow") or 0) == pytest.approx(before - 0.5, abs=0.051)

@@ -75,6 +75,15 @@ class Diagnosis:
         nothing = "Nothing has to be mended." if self.right else "What was seen says it all."
         return Hint(self.remedies or (nothing,))
 
+    def where(self) -> str | None:
+        """The call that is meant, and what differs first there: a place to look at; None if no number differs."""
+        for name, b in self.case.expected.items():
+            a = self.case.given.get(name)
+            tolerance = SINGLE if a is not None and is_single(a) else DOUBLE
+            if a is not None and a.shape == b.shape and not same(a, b, tolerance):
+                return f"With {_shapes(self.case.arguments)}, {_entry(name, a, b, tolerance)}."
+        return None
+
     @property
     def arguments(self) -> Arguments:
         """Copies of the call's arguments, by name, with which ``f(*diagnosis.arguments.values())`` makes it again."""

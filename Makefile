@@ -46,6 +46,7 @@ $(NODE_STAMP): package.json package-lock.json | $(VENV)/.stamp-book
 # Always from nothing: Sphinx says a page's warnings only when it reads the page, so a second run would pass.
 book: $(VENV)/.stamp-book $(NODE_STAMP)  ## set everything up and build the site into _build/html
 	rm -rf $(SITE)
+	$(BIN)/python -m tools.numpy_wheel
 	$(BIN)/jupyter-book build . --all --warningiserror --nitpick --keep-going -q
 	@echo "The site is built. 'make serve' shows it."
 

@@ -122,7 +122,7 @@ def test_a_result_names_its_place_and_shows_the_words(page: Page, box: Locator):
     result = page.locator("dialog .bn-search-results a", has_text="Folding").first
     expect(result.locator(".bn-search-path")).to_contain_text("9. Test time")
     expect(result.locator(".bn-search-text mark").first).to_be_visible()
-    expect(page.get_by_role("status")).to_contain_text("results, the best first")
+    expect(page.locator(".bn-search-status")).to_contain_text("results, the best first")
 
 
 def test_keyboard(page: Page, box: Locator):
@@ -164,11 +164,11 @@ def test_a_traceback_finds_its_message(page: Page, box: Locator):
 
 def test_nothing_found_says_so_at_once(page: Page, box: Locator):
     box.fill("z" * 1000)
-    status = page.get_by_role("status")
+    status = page.locator(".bn-search-status")
     expect(status).to_contain_text("Nothing found for “zzz")
     assert status.evaluate("status => status.scrollWidth <= status.clientWidth")
     box.fill("zzxqwv")
-    expect(page.get_by_role("status")).to_contain_text("Nothing found for “zzxqwv”", timeout=500)
+    expect(page.locator(".bn-search-status")).to_contain_text("Nothing found for “zzxqwv”", timeout=500)
     assert found(page) == []
 
 
@@ -197,14 +197,14 @@ def test_what_is_typed_while_the_index_comes_is_kept_and_fetching_can_be_tried_a
     for missing in files:
         page.keyboard.press("/")
         page.keyboard.type("<b>SyncBN")  # at once
-        expect(page.get_by_role("status")).to_contain_text("Enter tries again")
+        expect(page.locator(".bn-search-status")).to_contain_text("Enter tries again")
         page.unroute(f"**/{missing}")
         if missing == "search.js":
             page.keyboard.press("Escape")
     held = []
     page.route("**/sections.js", lambda route: held.append(route))
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_contain_text("being fetched")
+    expect(page.locator(".bn-search-status")).to_contain_text("being fetched")
     page.keyboard.type("<i>")
     for _ in range(3000):  # the request may still be on its way to the route
         if held:

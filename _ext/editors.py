@@ -192,6 +192,7 @@ class Editors:
         made = json.loads(done.stdout)
         (there / "LICENSES.txt").write_text(licences(made["packages"]), "utf-8")
         self.page = made["page"]
+        app.tags.add("editors")  # for what pages say of them
 
     def finish_page(self, app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
         """Add the page's script behind it, if there is something to run."""
@@ -203,7 +204,9 @@ class Editors:
     def serve(self, app: Sphinx, exception: Exception | None) -> None:
         """Move it all into the site, after what no page uses has left the styles: these are not the pages' words."""
         if exception is None and self.page:
-            shutil.move(Path(app.doctreedir) / FOLDER, Path(app.outdir) / "_static" / FOLDER)
+            there = Path(app.outdir) / "_static" / FOLDER
+            shutil.rmtree(there, ignore_errors=True)
+            shutil.move(Path(app.doctreedir) / FOLDER, there)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -19,10 +19,11 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
-from _ext.editors import CHECK
+from _ext.editors import CHECK, TRY
 
 EXERCISE = re.compile(
-    r"^(?:`{3,}|:{3,})\{exercise-start\} ?(?P<title>[^\n]*)\n:label: *(?P<label>\S+)\n(?P<text>.*?)\{exercise-end\}",
+    r"^(?:`{3,}|:{3,})\{exercise-start\} ?(?P<title>[^\n]*)\n:label: *(?P<label>\S+)\n"
+    r"(?P<text>.*?)\{exercise-end\}",
     re.MULTILINE | re.DOTALL,
 )
 LEVELS = {1: "easy", 2: "medium", 3: "hard"}
@@ -38,13 +39,18 @@ class Listed(NamedTuple):
     label: str
     title: str
     checks: list[str]
+    tried: bool  # on the page, without a check
     level: int
     minutes: int
 
     @property
     def kind(self) -> str:
-        """What is asked: code that is checked, a figure to match, or paper."""
-        return "code" if self.checks else "figures" if self.title.startswith(("Which ", "Was ")) else "paper"
+        """What it is done with: code that is checked, figures to match, or paper, and maybe code beside it."""
+        if self.checks:
+            return "code"
+        if self.tried:
+            return "paper, code"
+        return "figures" if self.title.startswith("Which ") else "paper"
 
 
 def listed(folder: Path) -> Iterator[Listed]:
@@ -65,37 +71,42 @@ def listed(folder: Path) -> Iterator[Listed]:
                 raise LookupError(f"{TIMES} lacks {found['label']}: add its difficulty and minutes")
             level, minutes = times.pop(found["label"])
             checks = [name for name, _ in CHECK.findall(found["text"])]
+            tried = f":class: {TRY}" in found["text"]
             number = f"{int(path.stem[:2])}.{count}"
             title = chapter[1] if chapter else path.stem
-            yield Listed(path.stem, title, number, found["label"], found["title"], checks, level, minutes)
+            yield Listed(path.stem, title, number, found["label"], found["title"], checks, tried, level, minutes)
     if times:
         raise LookupError(f"{TIMES} has {', '.join(times)}, which no chapter has: take it out")
 
 
 def row(one: Listed) -> str:
     """An exercise as a row of the table."""
-    mark = f' <span data-solves="{" ".join(one.checks)}"></span>' if one.checks else ""
+    mark = f' <span data-solves="{one.label}"></span>' if one.checks else ""
     link = f'<a href="{one.page}.html#{one.label}">{one.number} {html.escape(one.title)}</a>{mark}'
     cells = [link, one.kind, f"{LEVELS[one.level]}, {one.minutes}\N{NO-BREAK SPACE}min"]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def table(exercises: list[Listed]) -> str:
-    """The table, the chapters as headings of its parts."""
+def table(exercises: list[Listed], editors: bool) -> str:
+    """The table, the chapters as headings of its parts; of editors it speaks only where there are some."""
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("exercise", "with", "takes"))
     body = ""
     for page, ones in groupby(exercises, lambda one: (one.page, one.chapter)):
         head = f'<th colspan="3" scope="rowgroup"><a href="{page[0]}.html">{html.escape(page[1])}</a></th>'
         body += f"<tbody><tr>{head}</tr>{''.join(map(row, ones))}</tbody>"
     coded = sum(bool(one.checks) for one in exercises)
+    where = "these run on their pages, and the mistake is named" if editors else "the notebooks check these"
     told = (
-        f"{len(exercises)} exercises, {coded} of them to code: these run on their pages, and the mistake is named. "
+        f"{len(exercises)} exercises, {coded} of them to code: {where}. "
         "In the others figures are matched with settings, without a run, or something is derived on paper. "
         "All have solutions."
     )
-    export = '<p><button type="button" class="bn-export noprint" hidden>Save what I have solved (JSON)</button></p>'
+    export = (
+        editors
+        * '<p><button type="button" class="bn-export noprint" hidden>Save what I have solved (JSON)</button></p>'
+    )
     return (
-        f"<p>{told}</p>{export}"
+        f"<p>{told}</p>{export * editors}"
         f'<div class="pst-scrollable-table-container"><table class="table bn-exercises"><thead><tr>{heads}</tr></thead>'
         f"{body}</table></div>"
     )
@@ -111,7 +122,7 @@ class ExerciseList(Directive):
         for path in (*folder.glob("[0-9][0-9]_*.ipynb"), folder / TIMES.name):
             env.note_dependency(str(path))
         try:
-            return [nodes.raw("", table(list(listed(folder))), format="html")]
+            return [nodes.raw("", table(list(listed(folder)), "editors" in env.app.tags), format="html")]
         except LookupError as error:
             raise self.error(str(error)) from error
 

@@ -1,4 +1,4 @@
-// Which coded exercises the reader has solved in this browser, and the marks of it in the side bar.
+// Which coded exercises the reader has solved in this browser, by their labels, and the marks of it in the side bar.
 {
   const NAME = "bn-solved";
   const solved = () => {
@@ -8,7 +8,7 @@
     const names = Object.keys(solved());
     for (const link of document.querySelectorAll(".bd-links a")) {
       const chapter = link.getAttribute("href") === "#" ? location.pathname : link.href;
-      const count = names.filter((name) => chapter.split("/").pop().startsWith(`${name.slice(0, 3).replace("-", "_")}`)).length;
+      const count = names.filter((name) => chapter.split("/").pop().startsWith(`${name.slice(3, 5)}_`)).length;
       link.querySelector(".bn-solved-count")?.remove();
       if (count) {
         const title = `${count} ${count === 1 ? "exercise" : "exercises"} solved`;
@@ -16,8 +16,7 @@
       }
     }
     for (const place of document.querySelectorAll("[data-solves]")) {
-      const done = place.dataset.solves.split(" ").every((name) => name in solved());
-      place.textContent = done ? "✓ solved" : "";
+      place.textContent = place.dataset.solves in solved() ? "✓ solved" : "";
     }
   };
   globalThis.bnProgress = {
@@ -34,7 +33,7 @@
       const file = new Blob([JSON.stringify({ solved: solved() }, null, 2)], { type: "application/json" });
       const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: "batch-normalization-progress.json" });
       link.click();
-      URL.revokeObjectURL(link.href);
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);  // a download may begin late
     });
   }
 }

@@ -10,15 +10,18 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
+from zipfile import BadZipFile
 
 from _ext.editors import cached_wheel, is_genuine, lock
 
 CDN = "https://cdn.jsdelivr.net/pyodide/v{version}/full/{name}"
 CARRIER = "open-webui==0.12.4"  # on PyPI, with the copy of Pyodide 314.0.3 that it serves
 SECONDS = 20  # to wait for an answer
+# No connection, an answer that was cut, a package that is not there, or that has no copy.
+FAILURES = (OSError, HTTPException, BadZipFile, subprocess.CalledProcessError, ValueError)
 
 
 def from_pyodide(name: str) -> bytes:
@@ -50,7 +53,7 @@ def fetch(sources: tuple[Callable[[str], bytes], ...] = SOURCES) -> str:
     for source in sources:
         try:
             body = source(wheel.name)
-        except (URLError, TimeoutError, OSError, subprocess.CalledProcessError, ValueError) as error:
+        except FAILURES as error:
             failures.append(f"{source.__name__}: {error}")
             continue
         if not is_genuine(body):

@@ -60,9 +60,7 @@ def run(code: str, name: str) -> str:
             error, where = own_lines(raised, file)
         finally:
             exercises.check = check
-    output = printed.getvalue().rstrip("\n")
-    if len(output) > MOST:
-        output = f"{output[:MOST]}\n… and {len(output) - MOST:,} characters more"
+    output = _cut(printed.getvalue().rstrip("\n"))
     return json.dumps({"output": output, "checks": checks, "error": error, "traceback": where})
 
 
@@ -84,6 +82,14 @@ def own_lines(error: BaseException, file: str) -> tuple[str, str]:
     told.stack[:] = [frame for frame in told.stack if frame.filename == file]
     told.__cause__ = told.__context__ = None
     line = told.lineno if isinstance(error, SyntaxError) else told.stack[-1].lineno if told.stack else None
-    message = (str(error.msg if isinstance(error, SyntaxError) else error) or "no message").splitlines()[0]
+    try:
+        text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
+    except Exception:  # an exception of the reader's own, with a mistake in its __str__
+        text = ""
+    message = (text or "no message").splitlines()[0]
     place = f" (line {line})" if line else ""
-    return f"{type(error).__name__}{place}: {message}", "".join(told.format()).rstrip()
+    return f"{type(error).__name__}{place}: {message}", _cut("".join(told.format()).rstrip())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST else f"{text[:MOST]}\n… and {len(text) - MOST:,} characters more"

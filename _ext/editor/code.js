@@ -15,10 +15,12 @@ const colours = HighlightStyle.define([
   { tag: [tags.function(tags.definition(tags.variableName)), tags.definition(tags.className)], color: "var(--bn-name)" },
 ]);
 
+const WAY_OUT = 10_000;  // ms behind Escape in which Tab leaves the editor
+
 export const edit = ({ parent, text, label, change, run }) => {
   const keys = [
-    { key: "Ctrl-Enter", mac: "Cmd-Enter", run: () => { run(); return true; } },
-    { key: "Shift-Enter", run: () => { run(); return true; } },
+    ...["Ctrl-Enter", "Cmd-Enter", "Shift-Enter"].map((key) => ({ key, run: () => { run(); return true; } })),
+    { key: "Escape", run: (view) => { view.setTabFocusMode(WAY_OUT); return false; } },
   ];
   const view = new EditorView({
     parent,

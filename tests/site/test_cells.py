@@ -154,7 +154,7 @@ def test_every_stub_is_python_and_every_exercise_that_names_a_check_has_one():
 
 def test_exercises_are_listed_with_time_and_difficulty_or_refused(tmp_path: Path):
     exercises = list(exercise_list.listed(ROOT / "chapters"))
-    assert {one.kind for one in exercises} == {"code", "figures", "paper"}
+    assert {one.kind for one in exercises} == {"code", "figures", "paper", "paper, code"}
     assert all(one.level in exercise_list.LEVELS and 5 <= one.minutes <= 60 for one in exercises)
     gate = "```{exercise-start} A title\n:label: ex-01-some\n```\n\nText.\n\n```{exercise-end}\n```"
     notebook = {"cells": [{"cell_type": "markdown", "source": ["# One\n", gate]}]}
@@ -168,6 +168,14 @@ def test_exercises_are_listed_with_time_and_difficulty_or_refused(tmp_path: Path
     (tmp_path / exercise_list.TIMES.name).write_text("ex-01-some = [1, 10]\nex-01-other = [1, 10]\n", "utf-8")
     with pytest.raises(LookupError, match="ex-01-other, which no chapter has"):
         list(exercise_list.listed(tmp_path))
+
+
+def test_without_editors_the_list_does_not_speak_of_them():
+    exercises = list(exercise_list.listed(ROOT / "chapters"))
+    assert "on their pages" in exercise_list.table(exercises, editors=True)
+    assert "bn-export" in exercise_list.table(exercises, editors=True)
+    assert "on their pages" not in exercise_list.table(exercises, editors=False)
+    assert "bn-export" not in exercise_list.table(exercises, editors=False)
 
 
 def test_what_is_served_is_what_npm_and_the_lock_file_have(site: Path):

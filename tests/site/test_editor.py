@@ -84,6 +84,7 @@ def test_a_mistake_is_named_then_where_to_look_then_how_to_mend_it(page: Page, e
     expect(hint).to_have_text([re.compile(r"With dy \(7, 5\), .*, dx\[0, 0\] is .*, should be ")])
     editor.button("How to mend it").click()
     expect(hint).to_have_count(2)
+    expect(hint.last).to_be_focused()
     expect(editor.button("How to mend it")).to_have_count(0)
     assert "bn-is-solved" not in (editor.root.get_attribute("class") or "")
 
@@ -99,11 +100,21 @@ def test_what_is_right_is_marked_and_opens_the_solution(page: Page, editor: Edit
     expect(hidden).to_have_count(before)
 
 
-def test_three_tries_open_the_solution(page: Page, editor: Editor):
+def test_three_tries_open_the_solution_and_other_runs_do_not_count(page: Page, editor: Editor):
     opened = editor.more.get_by_text("The solution is open below.")
-    for tries in range(1, 4):
+    for tries in range(1, 6):
+        editor.run("print(1)")
+        expect(opened).to_have_count(0)
         editor.run(WRONG)
         expect(opened).to_have_count(int(tries == 3))
+    page.locator(".toggle-button:visible").first.click()
+
+
+def test_another_exercises_check_solves_nothing(editor: Editor):
+    code = "def f(counts, means, vars):\n    mean = counts @ means / counts.sum()\n"
+    code += '    return mean, counts @ (vars + (means - mean) ** 2) / counts.sum()\ncheck("10-pool", f)'
+    assert editor.run(code).startswith("Right: ")
+    expect(editor.root).not_to_have_class(re.compile("bn-is-solved"))
 
 
 @pytest.mark.parametrize(
@@ -159,6 +170,7 @@ def test_an_endless_loop_is_stopped_and_python_starts_again_without_the_network(
     expect(editor.said).to_have_text("Running.")
     editor.button("Stop").click()
     expect(editor.said).to_have_text("Stopped.")
+    expect(editor.button("Run")).to_be_focused()
     page.context.set_offline(True)
     try:
         assert editor.run(WRONG) == "dgamma and dbeta are right, dx is not."
@@ -181,6 +193,45 @@ def test_ten_seconds_without_an_answer_end_it(page: Page, editor: Editor):
         page.clock.resume()
 
 
+def test_stopped_while_it_starts_it_does_not_run(page: Page, editor: Editor):
+    page.reload()
+    editor.write("print('ran')")
+    editor.button("Run").click()
+    editor.button("Stop").click()
+    expect(editor.said).to_have_text("Stopped.")
+    editor.finished()
+    expect(editor.more).to_be_empty()
+    assert page.workers == []
+    assert editor.run() == "It has run."
+
+
+def test_cells_of_the_chapter_run_change_and_are_there_below(page: Page, editor: Editor):
+    first, hint = Editor(page, "cell-1"), page.locator(".bn-code-cell").last.get_attribute("data-id")
+    assert first.run() == "It has run."
+    printed = first.root.locator("xpath=following::pre[1]").text_content() or ""
+    assert first.more.inner_text().split() == printed.split()
+    # A cell that uses what one above it defines, beside that one's check.
+    assert Editor(page, hint or "").run() == "dgamma and dbeta are right, dx is not."
+    standing = first.root.locator("xpath=preceding-sibling::div[1]")
+    before = standing.inner_text()
+    assert first.run("import numpy as np\nchanged = 5") == "It has run, and printed nothing."
+    expect(standing).to_be_hidden()
+    assert editor.run("print(changed)") == "It has run."
+    assert editor.more.inner_text() == "5"
+    first.button("Reset").click()
+    assert first.text().split() == before.split()
+
+
+def test_python_that_breaks_down_says_so_and_starts_again(page: Page, editor: Editor):
+    said = editor.run('import js\njs.postMessage(js.JSON.parse(\'{"failed": "it broke down"}\'))\n1')
+    assert said.startswith("Python could not be started: it broke down.")
+    assert editor.run("print(1)") == "It has run."
+    assert editor.run("class E(Exception):\n    def __str__(self):\n        1 / 0\nraise E").startswith(
+        "E (line 4): no message"
+    )
+    assert editor.run("import js\njs.fetch('https://example.invalid')").startswith("TypeError (line 2)")
+
+
 def test_a_draft_outlives_a_reload_and_reset_brings_the_stub(page: Page, editor: Editor):
     stub = editor.text()
     assert stub.startswith("def my_backward(dy, x, gamma, eps):")
@@ -200,13 +251,22 @@ def test_a_link_carries_the_code(page: Page, editor: Editor, address: str):
     expect(editor.said).to_have_text(re.compile("in the clipboard"))
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.startswith(f"{address}/{PAGE}#{LABEL}~")
-    page.evaluate("localStorage.clear()")
-    page.goto("about:blank")
+    # On the page that is open, too; what one had written there waits behind a button.
+    editor.write("mine = 1")
+    page.evaluate("scrollTo(0, 0)")
     page.goto(link)
+    expect(editor.said).to_have_text("This code came with the link.")
     assert editor.text() == code
     expect(editor.root).to_be_in_viewport()
-    page.goto("about:blank")
-    page.goto(f"{address}/{PAGE}")
+    editor.write(f"{code}  # mended")
+    page.reload()
+    assert editor.text() == f"{code}  # mended"
+    editor.button("Your draft").click()
+    assert editor.text() == "mine = 1"
+    expect(editor.button("Your draft")).to_be_hidden()
+    page.goto(link[:-3])
+    expect(editor.said).to_have_text(re.compile("This link was cut"))
+    assert editor.text() == "mine = 1"
 
 
 def test_no_python_is_told(page: Page, editor: Editor):
@@ -253,10 +313,10 @@ def test_below_a_path(site: Path, chromium: Browser):
         editor = Editor(page, "ex-01-weights")
         assert editor.run(solution(ROOT, "ex-01-weights")).startswith("Right: ")
         page.goto(f"{address}/chapters/exercises.html")
-        expect(page.locator('[data-solves="01-weights"]')).to_have_text("✓ solved")
+        expect(page.locator('[data-solves="ex-01-weights"]')).to_have_text("✓ solved")
         with page.expect_download() as download:
             page.get_by_role("button", name="Save what I have solved").click()
-        assert '"01-weights": "20' in download.value.path().read_text("utf-8")
+        assert '"ex-01-weights": "20' in download.value.path().read_text("utf-8")
         page.close()
 
 

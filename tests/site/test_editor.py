@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.site.conftest import ROOT, WIDE
 from tests.site.editor import STARTED, Editor, solution
@@ -195,13 +195,20 @@ def test_ten_seconds_without_an_answer_end_it(page: Page, editor: Editor):
 
 def test_stopped_while_it_starts_it_does_not_run(page: Page, editor: Editor):
     page.reload()
+    held: list[Route] = []
+    page.route("**/_static/python/worker-*.js", lambda route: held.append(route))
     editor.write("print('ran')")
-    editor.button("Run").click()
+    with page.expect_request("**/_static/python/worker-*.js"):
+        editor.button("Run").click()
     editor.button("Stop").click()
     expect(editor.said).to_have_text("Stopped.")
     editor.finished()
     expect(editor.more).to_be_empty()
+    with page.expect_request_finished():
+        held[0].continue_()
+    page.wait_for_timeout(200)  # for a worker that should not come
     assert page.workers == []
+    page.unroute_all()
     assert editor.run() == "It has run."
 
 

@@ -180,7 +180,7 @@ const setUp = (root) => {
         },
       });
       change.hidden = true;
-      make(root, "p", { class: "bn-code-keys" }, "Ctrl+Enter runs; Tab indents; Escape, then Tab, leaves the editor.");
+      make(root, "p", { class: "bn-code-keys bn-for-keys" }, "Ctrl+Enter runs; Tab indents; Escape, then Tab, leaves the editor.");
       root.insertBefore(root.lastChild, sentence);
     } catch {
       say("The editor could not be fetched. Is there a connection? If so, load the page again.", "bad");

@@ -47,6 +47,7 @@ def live(page: Page, address: str, name: str, *, alone: bool = True, state: str 
     figure = page.locator(f"#{name}")
     figure.scroll_into_view_if_needed()
     expect(figure.locator(".bn-live")).to_be_visible(timeout=30_000)  # on a busy machine it takes a while
+    expect(figure.locator(".bn-words")).to_have_text(re.compile(r"\S"))  # which it tells when it has been drawn
     return figure
 
 

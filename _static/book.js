@@ -36,6 +36,16 @@ for (const button of document.querySelectorAll(".bn-figure > button")) {
 large.addEventListener("close", () => opener.focus());  // not every browser focuses the button that is tapped
 large.addEventListener("click", ({ target }) => target === large && large.close());  // that is, beside it
 
+// What a link leads to may stand in a fold, which not every browser opens.
+const unfold = () => {
+  const target = document.getElementById(location.hash.slice(1));  // ids here are plain letters
+  if (!target?.closest("details:not([open])")) return;
+  for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  target.scrollIntoView();
+};
+addEventListener("hashchange", unfold);
+unfold();
+
 // A report of an error names the section that the reader is in: the last whose heading stands in the upper third of the
 // screen or above it. Without this script it names the page.
 for (const link of document.querySelectorAll("a.btn-report-button")) {
@@ -129,20 +139,27 @@ for (const link of document.querySelectorAll("a.btn-report-button")) {
   });
 }
 
-// Paper is light, and its folds are open, whatever the reader chose; afterwards it is as it was. Closed code stays out.
+// Paper is light, and its folds are open, whatever the reader chose; afterwards it is as it was. Closed code stays out,
+// but what it puts out, such as a card or a figure, does not.
 // A formula's width in em lets the styles shrink one that is wider than the paper, whose width no script knows.
 addEventListener("beforeprint", () => {
   const { dataset } = document.documentElement;
   const { theme } = dataset;
   dataset.theme = "light";
-  const closed = [...document.querySelectorAll("details:not([open], .above-input)")];
-  for (const details of closed) details.open = true;
+  const closed = [...document.querySelectorAll("details:not([open]):is(:not(.above-input), :has(.cell_output))")];
+  for (const details of closed) {
+    details.open = true;
+    details.classList.add("bn-for-paper");
+  }
   for (const formula of document.querySelectorAll(".math-scroll > math")) {
     const em = parseFloat(getComputedStyle(formula).fontSize);
     formula.style.setProperty("--width-em", formula.getBoundingClientRect().width / em);
   }
   addEventListener("afterprint", () => {
     dataset.theme = theme;
-    for (const details of closed) details.open = false;
+    for (const details of closed) {
+      details.open = false;
+      details.classList.remove("bn-for-paper");
+    }
   }, { once: true });
 });

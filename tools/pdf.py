@@ -89,6 +89,9 @@ class Page:
 
     def join(self, names: set[str]) -> None:
         """Make ids unique in the book of the pages ``names``, and lead its links to where things stand there."""
+        for fold in self.article.select("details.above-input"):  # of closed code what it puts out
+            for output in fold.select(".cell_output"):
+                fold.insert_before(output.extract())
         for tag in self.article.select(".headerlink, .noprint, script, details.above-input"):
             tag.decompose()
         seen = set()

@@ -84,3 +84,13 @@ def test_a_tip_says_what_a_button_does(chapter: Page) -> None:
     expect(tip).to_be_visible()
     chapter.mouse.move(640, 400)
     expect(tip).to_be_hidden()
+
+
+def test_a_link_opens_the_folds_around_what_it_leads_to(chapter: Page) -> None:
+    card = chapter.locator(".cell details .bn-claim").first
+    expect(card).to_be_hidden()
+    # As in a browser that does not do it by itself.
+    chapter.evaluate("id => history.replaceState(null, '', `#${id}`)", card.get_attribute("id"))
+    chapter.evaluate("dispatchEvent(new HashChangeEvent('hashchange'))")
+    expect(card).to_be_visible()
+    expect(card).to_be_in_viewport()

@@ -162,7 +162,7 @@ def test_a_chapters_notebooks(site: Path, path: Path) -> None:
 def test_the_samples_student_notebook_runs(sample: Path) -> None:
     notebook = read(sample, "notebook-student")
     NotebookClient(notebook, timeout=60, kernel_name="python3", extra_arguments=["--log-level=ERROR"]).execute()
-    assert [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"] == [1, 2, 3, 4, 5]
+    assert [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"] == [1, 2, 3, 4, 5, 6]
 
 
 def git(*arguments: str, folder: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pypdfium2 as pdfium
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from pypdfium2 import raw
 
 from tests.site.checker import print_problems
@@ -59,6 +59,24 @@ def test_folds_are_open_and_drawing_code_is_left_out(book: Path) -> None:
     assert "as in Fig. 1" in shown
     assert "a line of output" in shown  # hidden on the screen
     assert '"stripes"' not in shown
+    assert "what folded code prints" in shown
+    assert "'what folded'" not in shown
+
+
+def test_a_page_that_is_printed_shows_what_closed_code_puts_out_and_open_code(chromium: Browser, sample_address: str):
+    page = chromium.new_page()
+    page.goto(f"{sample_address}/chapters/notebook.html")
+    page.emulate_media(media="print")
+    code, output = (page.get_by_text(text).first for text in ("'what folded'", "what folded code prints"))
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(output).to_be_visible()
+    expect(code).to_be_hidden()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    expect(output).to_be_hidden()
+    page.locator("details.above-input:has(.cell_output)").evaluate("details => { details.open = true; }")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(code).to_be_visible()
+    page.close()
 
 
 GOOD = "<h1 id='a'>Here</h1><p>Some lines of <a href='#a'>text</a>.</p><p>And some more.</p>"
@@ -129,6 +147,8 @@ def test_page_printed_from_dark_mode(chromium: Browser, sample_address: str, tmp
     assert "so that it scrolls" in shown  # at the end of a long line of code
     assert "The mean moves along" not in shown  # a solution
     assert '"stripes"' not in shown
+    assert "what folded code prints" in shown
+    assert "'what folded'" not in shown
     assert max(map(min, colours(tmp_path / "page.pdf"))) < 160
     assert page.locator("html").get_attribute("data-theme") == "dark"  # afterwards all is as it was
     assert page.locator("details[open]").count() == 0

@@ -122,11 +122,9 @@ def ours() -> bytes:
     paths = [path for name in OURS for path in sorted((ROOT / "bnlib").glob(f"{name}.py"))]
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in [
-            *((f"bnlib/{p.relative_to(ROOT / 'bnlib')}", p) for p in paths),
-            ("cell.py", HERE / "cell.py"),
-        ]:
-            archive.writestr(zipfile.ZipInfo(str(name)), path.read_bytes(), zipfile.ZIP_DEFLATED)
+        for path in (*paths, HERE / "cell.py"):
+            name = path.relative_to(ROOT if path in paths else HERE)
+            archive.writestr(zipfile.ZipInfo(name.as_posix()), path.read_bytes(), zipfile.ZIP_DEFLATED)
     return packed.getvalue()
 
 

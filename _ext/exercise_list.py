@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +20,8 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
 from _ext.editors import CHECK, TRY
+from _ext.notebooks import GATE, LABEL
 
-EXERCISE = re.compile(
-    r"^(?:`{3,}|:{3,})\{exercise-start\} ?(?P<title>[^\n]*)\n:label: *(?P<label>\S+)\n"
-    r"(?P<text>.*?)\{exercise-end\}",
-    re.MULTILINE | re.DOTALL,
-)
 LEVELS = {1: "easy", 2: "medium", 3: "hard"}
 TIMES = Path("chapters/exercise_times.toml")
 
@@ -53,6 +49,11 @@ class Listed(NamedTuple):
         return "figures" if self.title.startswith("Which ") else "paper"
 
 
+def is_exercise(gate: re.Match[str]) -> bool:
+    """Whether an exercise begins at a gate."""
+    return gate["kind"] == "exercise" and gate["end"] == "start"
+
+
 def listed(folder: Path) -> Iterator[Listed]:
     """The exercises of the notebooks in a folder, in their order.
 
@@ -66,15 +67,16 @@ def listed(folder: Path) -> Iterator[Listed]:
         cells = json.loads(path.read_text("utf-8"))["cells"]
         text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
         chapter = re.search(r"^# (.*)", text, re.MULTILINE)
-        for count, found in enumerate(EXERCISE.finditer(text), 1):
-            if found["label"] not in times:
-                raise LookupError(f"{TIMES} lacks {found['label']}: add its difficulty and minutes")
-            level, minutes = times.pop(found["label"])
-            checks = [name for name, _ in CHECK.findall(found["text"])]
-            tried = f":class: {TRY}" in found["text"]
+        title = chapter[1] if chapter else path.stem
+        gates = [(start, end) for start, end in pairwise(GATE.finditer(text)) if is_exercise(start)]
+        for count, (start, end) in enumerate(gates, 1):
+            label = LABEL.findall(start["options"])[0]
+            if label not in times:
+                raise LookupError(f"{TIMES} lacks {label}: add its difficulty and minutes")
+            checks = [name for name, _ in CHECK.findall(text[start.end() : end.start()])]
+            tried = TRY in start["options"]
             number = f"{int(path.stem[:2])}.{count}"
-            title = chapter[1] if chapter else path.stem
-            yield Listed(path.stem, title, number, found["label"], found["title"], checks, tried, level, minutes)
+            yield Listed(path.stem, title, number, label, start["title"], checks, tried, *times.pop(label))
     if times:
         raise LookupError(f"{TIMES} has {', '.join(times)}, which no chapter has: take it out")
 
@@ -101,10 +103,7 @@ def table(exercises: list[Listed], editors: bool) -> str:
         "In the others figures are matched with settings, without a run, or something is derived on paper. "
         "All have solutions."
     )
-    export = (
-        editors
-        * '<p><button type="button" class="bn-export noprint" hidden>Save what I have solved (JSON)</button></p>'
-    )
+    export = '<p><button type="button" class="bn-export noprint" hidden>Save what I have solved (JSON)</button></p>'
     return (
         f"<p>{told}</p>{export * editors}"
         f'<div class="pst-scrollable-table-container"><table class="table bn-exercises"><thead><tr>{heads}</tr></thead>'

@@ -120,8 +120,8 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     the arguments, or an axis of length 1 that was kept, is a remark beside what is right. What agrees to 1e-4 only, as
     after a conversion to float32, is not right: the digits are lost, and a constant of one's own may hide in them.
 
-    Of the :class:`Diagnosis`, ``hint()`` tells the remedy; ``arguments``, ``expected`` and ``given`` hold the call that
-    differs, and ``f(*diagnosis.arguments.values())`` makes it again.
+    Of the :class:`Diagnosis`, ``hint()`` tells the remedy, and ``where()`` the first number that differs;
+    ``arguments``, ``expected`` and ``given`` hold the call that differs, and ``f(*diagnosis.arguments.values())`` makes it again.
 
     Raises
     ------

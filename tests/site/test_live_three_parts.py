@@ -97,5 +97,5 @@ def test_what_goes_back_into_the_page_follows_the_pointer(live_page: Page, space
     third = handle(space, 2)
     before = float(third.get_attribute("aria-valuenow") or 0)
     # The direction on the page is (0.7, -0.45), and 82 pixels are 1.
-    drag(live_page, third, -0.5 * 82 * 0.7, 0.5 * 82 * 0.45)
-    assert float(third.get_attribute("aria-valuenow") or 0) == pytest.approx(before - 0.5, abs=0.051)
+    drag(live_page, third, -1.2 * 82 * 0.7, 1.2 * 82 * 0.45)
+    assert float(third.get_attribute("aria-valuenow") or 0) == pytest.approx(before - 1.2, abs=0.051)

@@ -121,7 +121,8 @@ def check(name: str, function: Callable[..., Any]) -> Diagnosis:
     after a conversion to float32, is not right: the digits are lost, and a constant of one's own may hide in them.
 
     Of the :class:`Diagnosis`, ``hint()`` tells the remedy, and ``where()`` the first number that differs;
-    ``arguments``, ``expected`` and ``given`` hold the call that differs, and ``f(*diagnosis.arguments.values())`` makes it again.
+    ``arguments``, ``expected`` and ``given`` hold the call that differs, and ``f(*diagnosis.arguments.values())`` makes
+    it again.
 
     Raises
     ------

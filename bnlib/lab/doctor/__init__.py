@@ -1,0 +1,290 @@
+"""A doctor for models with batch norm: it looks at a PyTorch model with a few batches, and names what is wrong.
+
+What it looks at, :mod:`bnlib.lab.doctor.look` says; what it knows, :mod:`bnlib.lab.doctor.rules`. From the command
+line: ``python -m bnlib.lab.doctor package.module:factory``, where the factory returns the arguments of
+:func:`examine`, by name, in a dict.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from bnlib._array import said
+from bnlib.lab.doctor import look, rules
+from bnlib.lab.doctor.keep import untouched
+from bnlib.lab.doctor.look import EVAL, QUIET, TRAIN, VAL, Batch, Modes, Seen
+from bnlib.lab.doctor.report import Finding, Number, Report
+from bnlib.lab.train import progress
+
+__all__ = ["Finding", "Number", "Report", "examine"]
+
+
+def examine(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    loss: Callable[..., Tensor] | None = None,
+    val_batches: Iterable[Any] | None = None,
+    deployed: Callable[..., Any] | None = None,
+    at_most: int = 16,
+) -> Report:
+    """Look at a model with batch norm, and name what is wrong, worst first, with the remedy.
+
+    The model is left as it was, bit for bit: parameters, buffers, gradients, modes, hooks and random states, also if a
+    batch raises an error. Without optimizer and loss it is judged as it is used, in its present modes. With one of them
+    it is judged as it is trained; norms that are in eval mode while the model is in train mode are then taken to be
+    frozen. With both, a few steps are tried, and undone.
+
+    Parameters
+    ----------
+    model : on any device; batches are moved there. Of a wrapper for several devices the module inside is examined
+    batches : of the training data, as in training: tensors, ``(inputs, targets)`` or dicts of named inputs; inputs may
+        be a tuple, the model's arguments. About eight are enough; of one alone, what differs between batches cannot be
+        seen
+    optimizer : of the model; it is copied, not used
+    loss : ``loss(output, *targets)``, one number; of a dict, ``loss(output, batch)``
+    val_batches : of what the model is evaluated on
+    deployed : what answers in use, such as an exported or folded model; called as the model is
+    at_most : so many batches are looked at
+
+    Returns
+    -------
+    report : its ``findings``; it shows itself as text and as HTML
+
+    Raises
+    ------
+    ValueError
+        If there is no batch, or a batch, the loss, the optimizer or ``at_most`` is not as described.
+    Exception
+        What the model itself raises, with a note that says in which mode and on which batch.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model is {said(model)}: pass the module itself")
+    if not isinstance(at_most, int) or at_most < 1:
+        raise ValueError(f"at_most is {said(at_most)}: give a number of batches, 1 or more")
+    for name, value in (("loss", loss), ("deployed", deployed)):
+        if value is not None and not callable(value):
+            raise ValueError(f"{name} is {said(value)}: pass a function")
+    if isinstance(model, DataParallel | DistributedDataParallel):
+        model = model.module
+    model = getattr(model, "_orig_mod", model)  # compiled
+    if optimizer is not None:
+        _check(model, optimizer)
+    with_grad = frozenset(id(p) for p in model.parameters() if p.grad is not None)
+    with untouched(model):
+        device = next((t.device for t in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
+        given, val = (
+            _taken(which, b, device, at_most) for which, b in (("batches", batches), ("val_batches", val_batches))
+        )
+        if not given:
+            raise ValueError("there is no batch: give a few of the training data, such as itertools.islice(loader, 8)")
+        seen = _seen(model, given, val, optimizer, loss, deployed, with_grad)
+        return rules.judge(seen)
+
+
+def _check(model: nn.Module, optimizer: Any) -> None:
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ValueError(f"optimizer is {said(optimizer)}: pass a torch.optim.Optimizer")
+    own = {id(p) for p in model.parameters()}
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError(
+            "optimizer has no parameter of the model: pass the one that trains it, made after model.to(...)"
+        )
+
+
+def _taken(name: str, batches: Iterable[Any] | None, device: torch.device, at_most: int) -> list[Batch]:
+    if batches is None:
+        return []
+    if isinstance(batches, Tensor):
+        raise ValueError(f"{name} is one tensor of shape {tuple(batches.shape)}: give a list of batches, [x]")
+    return [look.batch_of(batch, device) for batch in islice(batches, at_most)]
+
+
+def _seen(
+    model: nn.Module,
+    batches: list[Batch],
+    val: list[Batch],
+    optimizer: torch.optim.Optimizer | None,
+    loss: Callable[..., Tensor] | None,
+    deployed: Callable[..., Any] | None,
+    with_grad: frozenset[int],
+) -> Seen:
+    used = optimizer is None and loss is None
+    seen = Seen(model, optimizer, len(batches), batches[0].examples, used, model.training, with_grad=with_grad)
+    seen.broken_input = sum(not all(_finite(t) for t in look.tensors(b.inputs)) for b in batches)
+    seen.kinds = {name or type(m).__name__: m for name, m in model.named_modules()}
+    given = {name: m.training for name, m in seen.kinds.items()}
+    seen.others = {n: given[n] for n, m in seen.kinds.items() if isinstance(m, nn.modules.dropout._DropoutNd)}
+    norms = [m for m in model.modules() if look.is_norm(m)]
+    described = {n: look.described(n, m, m.training) for n, m in seen.kinds.items() if look.is_norm(m)}
+    seen.norms = described
+    seen.switchable = look.switch(model, model.training)
+    for name, m in seen.kinds.items():  # an overridden train() may have changed them
+        m.training = given[name]
+    modes = Modes(model, model.training and not used, norms)
+    for norm in described.values():
+        norm.training = modes.train[norm.module]
+    seen.trained = rules.trained(seen)
+    seen.classes = [int(b.targets[0].unique().numel()) for b in batches if _labels(b)]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        seen.processes = torch.distributed.get_world_size()
+    looking = _Looking(seen, modes, len(batches), len(val))
+    with looking.bar:
+        looking.all(batches, val, loss, deployed)
+    return seen
+
+
+def _finite(t: Tensor) -> bool:
+    return not t.is_floating_point() or bool(t.isfinite().all())
+
+
+def _labels(batch: Batch) -> bool:
+    y = batch.targets[0] if batch.targets else None
+    return isinstance(y, Tensor) and y.ndim == 1 and not y.is_floating_point() and len(y) == batch.examples > 1
+
+
+class _Looking:
+    """The passes over the batches, with a progress bar; what is seen goes into ``seen``."""
+
+    def __init__(self, seen: Seen, modes: Modes, batches: int, val: int) -> None:
+        self.seen, self.modes, self.model = seen, modes, seen.model
+        self.bar = progress(total=3 * batches + val + 4, desc="examining", unit=" passes")
+
+    def all(self, batches: list[Batch], val: list[Batch], loss: Callable[..., Tensor] | None, deployed: Any) -> None:
+        seen = self.seen
+        enough = [b for b in batches if b.examples > 1] or batches[:1]
+        self.modes.set(EVAL)
+        look.connect(seen, lambda: self.call(batches[0], EVAL, 0))
+        self.passes(batches, EVAL)
+        self.passes(val, VAL)
+        self.dependence(enough[0])
+        if deployed is not None:
+            seen.deployed = rules.compared(seen, deployed, enough[0], lambda b: self.run(b, EVAL))
+        self.bar.update()
+        with untouched(self.model):  # these move the running statistics
+            self.passes(batches, TRAIN)
+            if not seen.raised:
+                self.passes(batches, QUIET)
+        if not seen.raised and seen.switchable:
+            with untouched(self.model):
+                self.modes_apart(enough[0])
+                seen.leak = look.causal_leak(self.run, enough[0], look.tolerance(self.model))
+        self.bar.update()
+        if loss is not None and not seen.raised and seen.switchable:
+            self.trial(enough[0], loss)
+        self.bar.update()
+
+    def call(self, batch: Batch, mode: str, i: int) -> Any:
+        try:
+            return self.model(*batch.inputs, **batch.named)
+        except ValueError as error:
+            if mode in (TRAIN, QUIET) and str(error).startswith(look.TOO_FEW):
+                self.seen.raised = str(error)
+                return None
+            error.add_note(_note(mode, i))
+            raise
+        except Exception as error:
+            error.add_note(_note(mode, i))
+            raise
+
+    def passes(self, batches: list[Batch], mode: str) -> None:
+        norms = self.seen.norms.values()
+        self.modes.set(EVAL if mode == VAL else mode)
+        with look.hooked(look.watch(norms, mode)), torch.no_grad():
+            for i, batch in enumerate(batches):
+                for norm in norms:
+                    norm.turn = 0
+                self.call(batch, mode, i)
+                self.bar.update()
+
+    def run(self, batch: Batch, mode: str) -> Tensor | None:
+        """The first output of a batch, each time with the same random numbers."""
+        self.modes.set(mode)
+        with torch.random.fork_rng(devices=_cuda(self.model)), torch.no_grad():
+            _seed()
+            output = self.call(batch, mode, 0)
+        return next((t.detach() for t in look.tensors(output) if t.is_floating_point() and t.ndim), None)
+
+    def trace(self, batch: Batch, mode: str) -> look.Trace:
+        self.modes.set(mode)
+        return look.traced(self.model, lambda: self.call(batch, mode, 0))
+
+    def dependence(self, batch: Batch) -> None:
+        """Whether an example's output in eval mode depends on the others of its batch, and from where on."""
+        seen = self.seen
+        whole = self.trace(batch, EVAL)
+        seen.broken = next((n for n, fine in zip(whole.names, whole.finite, strict=True) if not fine), None)
+        if batch.examples < 2 or whole.result is None:
+            return
+        seen.constant = bool((whole.result == whole.result[0]).all())
+        part = self.trace(look.some(batch, slice(0, (batch.examples + 1) // 2)), EVAL)
+        least = look.tolerance(self.model)
+        if (
+            part.result is None
+            or len(part.result) > len(whole.result)
+            or part.result.shape[1:] != whole.result.shape[1:]
+        ):
+            return
+        rows = len(part.result)
+        change = look.apart(whole.result[:rows], part.result)
+        first = next(
+            (
+                name
+                for name, a, b in zip(whole.names, whole.outputs, part.outputs, strict=False)
+                if a.shape[1:] == b.shape[1:] and len(b) <= len(a) and look.apart(a[: len(b)], b) > least
+            ),
+            "",
+        )
+        if change > least:
+            seen.company = look.Company(change, first)
+
+    def modes_apart(self, batch: Batch) -> None:
+        """How far the outputs of the modes lie apart with the batch's statistics in both, and from where on.
+
+        What differs by the norms' running statistics is judged at the norms: there it can be told from noise.
+        """
+        of_eval, one, other = (self.trace(batch, mode) for mode in (QUIET, TRAIN, TRAIN))
+        if of_eval.result is None or one.result is None or other.result is None or len(of_eval.result) < 4:
+            return
+        whole = look.distance(of_eval.result, one.result, other.result)
+        if not of_eval.names == one.names == other.names:
+            self.seen.apart = whole, "", whole
+            return
+        for name, a, b, c in zip(of_eval.names, of_eval.outputs, one.outputs, other.outputs, strict=True):
+            if (own := look.distance(a, b, c)) > rules.APART:
+                self.seen.apart = whole, name, own
+                return
+        self.seen.apart = whole, "", 0.0
+
+    def trial(self, batch: Batch, loss: Callable[..., Tensor]) -> None:
+        """A few steps; where norms are frozen and the loss grows, again with the batch's statistics."""
+        seen, frozen = self.seen, [n for n in self.seen.norms.values() if not n.training and n.stored]
+        self.modes.set(TRAIN)
+        with untouched(self.model):
+            seen.trial = look.tried(seen, batch, loss, seen.optimizer)
+        if frozen and rules.grows(seen.trial):
+            with untouched(self.model):
+                for norm in frozen:
+                    norm.module.train(True)
+                seen.unfrozen = look.tried(seen, batch, loss, seen.optimizer)
+
+
+def _note(mode: str, i: int) -> str:
+    return f"examine called the model in {'train' if mode in (TRAIN, QUIET) else 'eval'} mode, on batch {i}."
+
+
+def _cuda(model: nn.Module) -> list[int]:
+    return sorted({t.device.index or 0 for t in model.parameters() if t.device.type == "cuda"})
+
+
+def _seed() -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 (models use the old one)
+    random.seed(0)

@@ -1,0 +1,80 @@
+"""What the doctor knows: a rule is a small function beside its sentence, one module for each kind.
+
+A new rule is one function under :func:`bnlib.lab.doctor.rules.rule.rule`. Among equally severe findings the rule that
+stands first in the catalogue is named first.
+"""
+
+from bnlib.lab.doctor.look import Seen
+from bnlib.lab.doctor.report import SEVERITIES, Finding, Report
+
+# In the order of the catalogue.
+from bnlib.lab.doctor.rules import (  # noqa: F401
+    batches,
+    deployed,
+    modes,
+    precision,
+    statistics,
+    training,
+    units,
+)
+from bnlib.lab.doctor.rules.deployed import compared
+from bnlib.lab.doctor.rules.modes import APART
+from bnlib.lab.doctor.rules.rule import RULES, Rule
+from bnlib.lab.doctor.rules.training import grows
+
+__all__ = ["APART", "RULES", "Rule", "compared", "grows", "judge", "trained"]
+
+
+OF_ALL = {"modes-apart", "company", "other-source", "not-finite", "deployed-disagrees"}  # of the model as a whole
+
+
+def trained(seen: Seen) -> bool:
+    """Whether there is a sign that the weights have been trained: the optimizer's, gamma's or beta's."""
+    if seen.optimizer is not None and any(seen.optimizer.state.values()):
+        return True
+    gammas = [n.gamma for n in seen.norms.values() if n.gamma is not None]
+    betas = [n.beta for n in seen.norms.values() if n.beta is not None]
+    return any(bool((b != 0).any()) for b in betas) and any(len(g.unique()) > 1 for g in gammas if g.numel() > 1)
+
+
+def judge(seen: Seen) -> Report:
+    """The findings of all rules, worst first, without those that another one explains."""
+    found = [finding for rule in RULES for finding in rule.findings(seen)]
+    rules = {rule.name: rule for rule in RULES}
+    kept = [f for f in found if not any(_explained(f, rules[g.rule], g) for g in found if g is not f)]
+    kept.sort(key=lambda f: SEVERITIES.index(f.severity))  # stable: the catalogue's order within
+    return Report(tuple(kept), tuple(unsettled(seen)), looked(seen))
+
+
+def _explained(finding: Finding, rule: Rule, by: Finding) -> bool:
+    shared = set(finding.modules) & set(by.modules)
+    return finding.rule in rule.explains and (finding.rule in OF_ALL or bool(shared))
+
+
+def unsettled(seen: Seen) -> list[str]:
+    """What cannot be judged, and why."""
+    sentences = []
+    if not seen.norms:
+        sentences.append("There is no batch norm module: only what the model does was looked at.")
+    early = [n for n in seen.norms.values() if n.training and statistics.early(seen, n)]
+    fresh = [n for n in seen.norms.values() if statistics.never(n)]
+    if fresh and not seen.trained:
+        sentences.append("Too early to tell whether the running statistics fit: they have seen no batch.")
+    elif far := statistics.misfits(seen, norms=early):
+        least = min(seen.norms[name].steps or 0 for name in far)
+        sentences.append(
+            f"Too early to tell whether the running statistics fit: after {least} updates those of {len(far)} of "
+            f"{len(seen.norms)} norms do not, but then the weights move fast."
+        )
+    if seen.batches < 3:
+        sentences.append("Whether the batches are alike was not looked at: that takes three or more.")
+    if seen.optimizer is None and not seen.used:
+        sentences.append("Steps were not tried: that takes the optimizer.")
+    return sentences
+
+
+def looked(seen: Seen) -> str:
+    """What was looked at, in words."""
+    norms = f"{len(seen.norms)} batch norm{'s' * (len(seen.norms) != 1)}"
+    given = f"{seen.batches} batch{'es' * (seen.batches != 1)} of {seen.examples}"
+    return f"{norms}, {given}, {'as it is used' if seen.used else 'as it is trained'}"

@@ -582,9 +582,8 @@ class Handmade(nn.Module):
             self.mu = 0.9 * self.mu + 0.1 * mean.detach()
             self.sigma2 = 0.9 * self.sigma2 + 0.1 * var.detach()
             return (x - mean) / (var + 1e-5).sqrt() * self.scale + self.shift
-        mean = 0 if self.evaluate == "without the mean" else self.mu
         var = self.sigma2 + 1e-5
-        return (x - mean) / (var if self.evaluate == "without the root" else var.sqrt()) * self.scale + self.shift
+        return (x - self.mu) / (var if self.evaluate == "without the root" else var.sqrt()) * self.scale + self.shift
 
 
 def handmade(evaluate: str) -> nn.Module:
@@ -978,6 +977,33 @@ def halved(keep_norms: bool) -> Case:
 def halved_conv(keep_norms: bool) -> Case:
     model = converted(trained(conv_chain, images), torch.bfloat16, keep_norms)
     return going_on(model, batches=[(x.bfloat16(), y) for x, y in pairs(images)])
+
+
+class OwnHalf(nn.Module):
+    """A norm that computes in the dtype of its statistics, with the statistics of one that was trained."""
+
+    momentum = 0.1
+
+    def __init__(self, norm: nn.BatchNorm1d, dtype: torch.dtype, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight, self.bias = (nn.Parameter(p.detach().to(dtype)) for p in (norm.weight, norm.bias))
+        for name in ("running_mean", "running_var"):
+            self.register_buffer(name, norm.get_buffer(name).to(dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = self.get_buffer("running_mean"), self.get_buffer("running_var")
+        z = x.to(mean.dtype)
+        if self.training:
+            mean, var = z.mean(0), z.var(0, correction=0)
+        return ((z - mean) / (var + self.eps) ** 0.5 * self.weight + self.bias).to(x.dtype)
+
+
+def own_half(dtype: torch.dtype) -> Case:
+    model: Any = trained(chain)
+    for i in (1, 4):
+        model[i] = OwnHalf(model[i], dtype, 1e-9)
+    return used(model)
 
 
 def tiny(factor: float) -> Case:
@@ -1452,6 +1478,13 @@ FAULTS = (
         lambda: cast_chain(1),
     ),
     Fault("not-finite", "float32 weights of some 1e37 in front of a norm", "", overflowing, chain_going_on),
+    Fault(
+        "eps-below-resolution",
+        "a norm of one's own in fp16 with eps 1e-9",
+        "",
+        lambda: own_half(torch.float16),
+        lambda: own_half(torch.float32),
+    ),
     Fault(
         "half-statistics",
         "model.half() with the norms, in use",

@@ -10,6 +10,7 @@ from torch.nn.functional import mse_loss
 from torch.nn.parallel import DistributedDataParallel
 
 from bnlib.lab.distributed import Shard, SyncBatchNorm, convert, shard_step, synchronized
+from bnlib.lab.doctor import examine
 from bnlib.norms import Layout, batch_layout
 
 
@@ -159,3 +160,11 @@ def everything(rank: int, work: Work) -> Done:
         pairs=pair,
         threads=torch.get_num_threads(),
     )
+
+
+def examined(rank: int, share: int) -> list[str]:
+    """What the doctor names where each process trains with so many examples of its own."""
+    torch.manual_seed(rank)
+    model = nn.Sequential(nn.Linear(6, 5, bias=False), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2))
+    batches = [(torch.randn(share, 6), torch.randn(share, 2)) for _ in range(4)]
+    return [finding.rule for finding in examine(model, batches, loss=mse_loss).findings]

@@ -130,7 +130,7 @@ def _seen(
         m.training = given[name]
     modes = Modes(model, model.training and not used, norms)
     for norm in described.values():
-        norm.training = modes.train[norm.module]
+        norm.training = modes.train[norm.module] and hasattr(norm.module, "momentum")
     seen.trained = rules.trained(seen)
     seen.classes = [int(b.targets[0].unique().numel()) for b in batches if _labels(b)]
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -14,8 +14,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """Put parameters, buffers, gradients, modes, hooks and random states back at the end, also after an error.
 
     What a module keeps beside them is put back as well, if it is a plain value, or a tensor in an attribute or in a
-    list, tuple or dict there. What is written only where it has changed keeps its version, so that a graph that was
-    made before can still be followed backward.
+    list, tuple or dict there. Only what has changed is written.
     """
     modules = [_Kept(module) for module in model.modules()]
     tensors = {id(t): t for kept in modules for t in kept.tensors()}.values()
@@ -34,11 +33,10 @@ def untouched(model: nn.Module) -> Iterator[None]:
         for kept in modules:
             kept.put_back()
         for t, value, grad, wanted in values:
-            with torch.no_grad():
-                if t.shape != value.shape:
-                    t.data = value
-                elif not _alike(t, value):
-                    t.copy_(value)
+            if t.shape != value.shape:
+                t.data = value
+            elif not _alike(t, value):
+                t.data.copy_(value)  # by data, a graph that was made before can still be followed backward
             if t.is_leaf:
                 t.grad = grad
                 if t.requires_grad != wanted:

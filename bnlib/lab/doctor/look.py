@@ -88,7 +88,7 @@ class Norm:
     @property
     def momentum(self) -> float | None:
         """The weight of the newest batch; None for the plain average."""
-        return getattr(self.module, "momentum", 0.0)
+        return getattr(self.module, "momentum", 0.1)
 
     @property
     def eps(self) -> float:
@@ -234,14 +234,14 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def described(name: str, module: nn.Module, training: bool) -> Norm:
-    """A norm as it was handed over."""
+    """A norm as it was handed over; one without a momentum, such as a frozen or a traced one, never uses the batch."""
     mean, var = getattr(module, "running_mean", None), getattr(module, "running_var", None)
     count = getattr(module, "num_batches_tracked", None)
     return Norm(
         name or type(module).__name__,
         module,
-        training,
-        module.training,
+        training and hasattr(module, "momentum"),
+        module.training and hasattr(module, "momentum"),
         mean.detach().double().cpu().clone() if isinstance(mean, Tensor) else None,
         var.detach().double().cpu().clone() if isinstance(var, Tensor) else None,
         int(count) if isinstance(count, Tensor) and mean is not None else None,

@@ -86,7 +86,7 @@ def _no_running_stats(seen: Seen) -> Iterator[Found]:
     f"{PAGE}checks",
 )
 def _company(seen: Seen) -> Iterator[Found]:
-    if seen.company and not any(norm.module.training for norm in seen.norms.values() if not seen.switchable):
+    if seen.company:
         names = [seen.company.first] if seen.company.first else []
         found = [number("change of an output with its company", seen.company.change, "0, but for rounding")]
         yield Found(names, found, first=seen.company.first or "no module of its own")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from bnlib.lab.doctor.look import TRAIN, Seen
 from bnlib.lab.doctor.report import number
@@ -27,6 +28,27 @@ def _not_finite(seen: Seen) -> Iterator[Found]:
                     where=", already as it is given")  # fmt: skip
     elif seen.broken is not None:
         yield Found([seen.broken], [number("its numbers", "not finite", "finite")], first=seen.broken, where="")
+
+
+@rule(
+    "eps-below-resolution",
+    "harmful",
+    "These norms are no PyTorch ones, and their eps is so small that {dtype} rounds it to 0: a channel without spread "
+    "gives 0/0. (PyTorch's own add eps in float32.)",
+    "Set eps to 1e-5, and keep the norm in float32.",
+    f"{PAGE}precision",
+    explains=("half-statistics",),
+)
+def _eps_below_resolution(seen: Seen) -> Iterator[Found]:
+    found = {}
+    for norm in seen.norms.values():
+        own = norm.stored and not isinstance(norm.module, nn.modules.batchnorm._BatchNorm)
+        dtype = norm.module.get_buffer("running_var").dtype if own else torch.float32
+        if dtype in HALF and torch.tensor(norm.eps, dtype=dtype) == 0:
+            found[norm.name] = str(dtype).removeprefix("torch.")
+    if found:
+        least = min(seen.norms[name].eps for name in found)
+        yield Found(found, [number("eps", least, "1e-5")], dtype=next(iter(found.values())))
 
 
 @rule(
@@ -71,21 +93,3 @@ def _half_range(seen: Seen) -> Iterator[Found]:
         worst = max(coarse.values())
         step = number("rounding error, in standard deviations", worst, "below 0.1")
         yield Found(coarse, [step], what="lie so far from 0 that their differences are rounded away")
-
-
-@rule(
-    "eps-below-resolution",
-    "harmful",
-    "eps is so small that {dtype} rounds it to 0: a channel without spread gives 0/0.",
-    "Set eps to 1e-5, and keep the norm in float32.",
-    f"{PAGE}precision",
-)
-def _eps_below_resolution(seen: Seen) -> Iterator[Found]:
-    found = {}
-    for norm in seen.norms.values():
-        var = norm.module.running_var if norm.stored else norm.gamma
-        if var is not None and var.dtype in HALF and torch.tensor(norm.eps, dtype=var.dtype) == 0:
-            found[norm.name] = str(var.dtype).removeprefix("torch.")
-    if found:
-        least = min(seen.norms[name].eps for name in found)
-        yield Found(found, [number("eps", least, "1e-5")], dtype=next(iter(found.values())))

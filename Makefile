@@ -16,7 +16,7 @@ CONSTRAINED := -c constraints.txt
 
 NODE_STAMP := node_modules/.stamp
 
-.PHONY: help book test check newest newest-checks notebooks notebooks-branch compare measure verdicts serve chromium weight screenshots pdf site-report links lab bench lint portability clean
+.PHONY: help book test check newest newest-checks notebooks notebooks-branch compare measure verdicts serve chromium weight screenshots pdf site-report links lab trust bench lint portability clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two pip runs at once would spoil the .venv; pytest spreads its own work
 
@@ -165,6 +165,9 @@ lab: $(VENV)/.stamp-dev  ## open JupyterLab on copies of the chapters, to read a
 	@test "$(EDIT)" || { mkdir -p _build/lab; for file in $(SITE)/notebooks/*.ipynb; do \
 	  test -e _build/lab/$${file##*/} || cp $$file _build/lab/; done; }
 	$(BIN)/jupyter lab --notebook-dir=$(if $(EDIT),chapters,_build/lab)
+
+trust: $(VENV)/.stamp-dev  ## let the doctor examine all public architectures of its tests (about half an hour)
+	TRUST=all $(TESTS) tests/lab/test_doctor_trust.py -q
 
 bench: $(VENV)/.stamp-dev  ## measure bnlib's speed against PyTorch's: norms, replicas trained together, and folding
 	$(BIN)/python benchmarks/norms.py

@@ -123,7 +123,7 @@ def test_the_programs_that_are_started_exist(name: str):
 def test_every_file_that_the_table_of_additions_names_exists():
     table = (ROOT / "CONTRIBUTING.md").read_text().partition("## What to touch\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (an? [^|]+) \| (.+) \| (.+) \|$", table, re.MULTILINE)
-    kinds = "norm activation layer optimizer data-set experiment claim exercise mistake figure live-figure page"
+    kinds = "norm activation layer optimizer data-set experiment claim exercise mistake rule figure live-figure page"
     assert [kind.split(" ", 1)[1].replace(" ", "-") for kind, *_ in rows] == kinds.split()
     for kind, touched, told in rows:
         assert re.search(r"`(tests/|make )", told), f"{kind}: no test"

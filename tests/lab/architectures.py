@@ -1,8 +1,8 @@
 """Public architectures with batch normalization, small enough to train in a test, and digits to train them on."""
 
-from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from bnlib.data import SETS, load
 
 CLASSES = 10
+MOST = 2976  # images to train on, in whole batches of 32
 SMALL, LARGE = (3, 32, 32), (3, 64, 64)
 
 
@@ -416,20 +417,21 @@ def cross_entropy(output: Any, y: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(2).mean(2) if logits.ndim > 2 else logits, y)
 
 
-def train_briefly(
-    model: nn.Module, shape: tuple[int, ...], steps: int = 40
-) -> tuple[torch.optim.SGD, Callable[[Any, Tensor], Tensor]]:
-    """Train a network in place, with batches of 32, and return the optimizer and the loss of an output and labels."""
+def sgd(model: nn.Module) -> torch.optim.SGD:
+    """With weight decay on weights alone."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.SGD([{"params": decayed, "weight_decay": 5e-4}, {"params": others}], lr=0.02, momentum=0.9)
-    x, y = images(32 * steps, shape, seed=0)
+    return torch.optim.SGD([{"params": decayed, "weight_decay": 5e-4}, {"params": others}], lr=0.02, momentum=0.9)
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, shape: tuple[int, ...], steps: int) -> None:
+    """Train a network in place, with batches of 32."""
+    x, y = images(min(32 * steps, MOST), shape, seed=0)
     model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         np.random.seed(0)  # noqa: NPY002  # FractalNet draws from it
-        for inputs, labels in zip(x.split(32), y.split(32), strict=True):
+        for inputs, labels in islice(cycle(zip(x.split(32), y.split(32), strict=True)), steps):
             optimizer.zero_grad()
             cross_entropy(model(inputs), labels).backward()
             optimizer.step()
-    return optimizer, cross_entropy

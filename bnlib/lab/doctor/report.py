@@ -24,7 +24,7 @@ class Finding:
 
     Attributes
     ----------
-    rule : its name, such as ``stale-statistics``; :doc:`practice` has it beside the symptom
+    rule : its name, such as ``stale-statistics``
     severity : "wrong": what comes out, or what is stored, is not what is meant; "harmful": training or use suffer;
         "minor": it does little harm, or none
     modules : the modules' names, in the order in which they are called

@@ -1,0 +1,45 @@
+"""On public architectures the doctor is silent, or says that it is too early to tell.
+
+``make trust`` examines all of them, trained until it is no longer too early; without, the quick ones are trained less.
+"""
+
+import os
+
+import pytest
+from architectures import ARCHITECTURES, Architecture, cross_entropy, images, sgd, train
+
+from bnlib.lab.doctor import examine
+from bnlib.lab.doctor.rules.statistics import EARLY
+
+ALL = os.environ.get("TRUST") == "all"
+STEPS = EARLY + 20 if ALL else 10
+# What it rightly finds: biases in front of batch norms, and in i-RevNet one momentum of 0.9.
+BIASED = [
+    "BAM-ResNet", "BN-Inception", "FishNet", "HRNet", "LEDNet", "ResNeSt-A", "SegNet", "SqueezeNext", "U-Net", "VGG",
+]  # fmt: skip
+RIGHTLY = {name: {"bias-before-norm"} for name in BIASED} | {"i-RevNet": {"momentum-near-1"}}
+QUICK = [
+    "AirNet", "BAM-ResNet", "BN-Inception", "BagNet", "CBAM-ResNet", "CGNet", "CondenseNet", "DIA-ResNet", "DPN", "DRN",
+    "IBN(a)-ResNet", "Jasper", "MobileNet", "MobileNet, simplified", "MobileNetV2", "Oct-ResNet", "PeleeNet",
+    "PreResNet", "QuartzNet", "RegNet (SE)", "ResAttNet", "ResDrop-ResNet", "ResNet", "ResNet, bottlenecks", "RoR",
+    "SE-ResNet", "SENet", "SegNet", "ShaResNet", "ShakeDrop", "ShuffleNet", "ShuffleNetV2", "SparseNet", "TResNet",
+    "U-Net", "i-RevNet",
+]  # fmt: skip
+EXAMINED = [a for a in ARCHITECTURES if ALL or a.name in QUICK]
+
+
+@pytest.mark.filterwarnings("ignore:'saved_variables' is deprecated:DeprecationWarning")  # RevNet's own
+@pytest.mark.parametrize("trained", [False, True], ids=["random", "briefly trained"])
+@pytest.mark.parametrize("architecture", EXAMINED, ids=lambda a: a.name)
+def test_it_is_silent_on_a_public_architecture(architecture: Architecture, trained: bool):
+    model = architecture.build()
+    optimizer = sgd(model)
+    if trained:
+        train(model, optimizer, architecture.shape, STEPS)
+    x, y = images(96, architecture.shape, seed=0)
+    batches = list(zip(x.split(24), y.split(24), strict=True))
+    for report in (
+        examine(model.train(), batches, optimizer=optimizer, loss=cross_entropy),
+        examine(model.eval(), batches),
+    ):
+        assert {finding.rule for finding in report.findings} == RIGHTLY.get(architecture.name, set()), report

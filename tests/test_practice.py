@@ -22,6 +22,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.checkpoint import checkpoint
 
+from bnlib.lab.doctor.report import SEVERITIES
+from bnlib.lab.doctor.rules import RULES
 from bnlib.lab.launch import launch
 from bnlib.running import RunningStats
 
@@ -365,6 +367,29 @@ def test_the_rest_of_the_other_norms():
 
 def test_layer_norm_averages_over_the_last_axes():
     assert nn.LayerNorm([*SHAPE[-2:]]).double()(x_of(*SHAPE)).mean((2, 3)).abs().max() < 1e-12
+
+
+# The doctor's rules
+
+
+def test_the_table_of_rules_is_the_doctors_catalogue_worst_first():
+    listed = {name: row["Severity"] for name, row in table("What it finds").items()}
+    assert listed == {rule.name: rule.severity for rule in RULES}
+    assert sorted(listed.values(), key=SEVERITIES.index) == list(listed.values())
+
+
+def test_rules_named_behind_a_symptom_exist():
+    entries = re.findall(r"^: .*$", PAGE, re.MULTILINE)
+    named = re.findall(r" Doctor: (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)\.$", "\n".join(entries), re.MULTILINE)
+    assert len(named) == PAGE.count(" Doctor: ") > 20
+    assert set(re.findall("`(.+?)`", "\n".join(named))) <= {rule.name for rule in RULES}
+
+
+@pytest.mark.parametrize("link", sorted({rule.link for rule in RULES if rule.link.startswith("practice.html")}))
+def test_the_place_a_rule_links_to_is_on_the_page(link: str):
+    page, label = link.split("#")
+    assert page == "practice.html"
+    assert f"\n({label})=\n" in PAGE
 
 
 # The error messages

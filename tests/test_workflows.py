@@ -102,6 +102,6 @@ def test_the_weekly_run_executes_every_chapter_measures_everything_and_compares(
     steps = yaml.safe_load((ROOT / ".github/workflows/recompute.yml").read_text())["jobs"]["recompute"]["steps"]
     commands = [step["run"] for step in steps if "run" in step]
     assert commands == [
-        "make portability", "make notebooks ALL=1", "make compare",
+        "make portability", "make notebooks ALL=1", "make compare", "make trust",
         "make measure ALL=1", "make notebooks ALL=1", "make verdicts",
     ]  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from bnlib._array import said
 from bnlib.lab.doctor import look, rules
@@ -129,7 +130,9 @@ def _seen(
     for name, m in seen.kinds.items():  # an overridden train() may have changed them
         m.training = given[name]
     modes = Modes(model, model.training and not used, norms)
+    averaged = any(isinstance(m, AveragedModel) for m in model.modules())  # may average the counts of batches, too
     for norm in described.values():
+        norm.steps = None if averaged else norm.steps
         norm.training = modes.train[norm.module] and hasattr(norm.module, "momentum")
     seen.trained = rules.trained(seen)
     seen.classes = [int(b.targets[0].unique().numel()) for b in batches if _labels(b)]

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 
 from bnlib.lab.doctor import Report, examine
@@ -18,6 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
         report = _examined(given.factory)
     except ValueError as error:
         print(f"{error}", file=sys.stderr)
+        return 2
+    except Exception:  # of the factory's or of the model's own
+        traceback.print_exc()
         return 2
     print(report.json() if given.json else report)
     return report.exit_code

@@ -53,7 +53,7 @@ class Moments(NamedTuple):
     @property
     def varies(self) -> Tensor:
         """The channels whose values are not all the same, but for rounding."""
-        return self.each > 1e-12 * (1 + self.mean.square())
+        return ~(self.each <= 1e-12 * (1 + self.mean.square()))
 
 
 @dataclass

@@ -47,7 +47,7 @@ class Finding:
         """The modules in words: at most three by name."""
         first = ", ".join(self.modules[:3])
         more = len(self.modules) - 3
-        return f"{first} and {more} more" if more > 0 else first
+        return f"module{'s' * (len(self.modules) > 1)} {first}{f' and {more} more' if more > 0 else ''}"
 
     def _lines(self) -> list[str]:
         found = [f"{self.sentence}"]
@@ -95,7 +95,7 @@ class Report:
         lines = [_filled(f"Doctor: {self.headline}. Looked at: {self.looked}.")]
         for i, finding in enumerate(self.findings, 1):
             head = f"{i}. {finding.severity.upper()}: {finding.rule}"
-            lines += ["", _filled(head + (f" at {finding.where}" if finding.modules else ""), "", "   ")]
+            lines += ["", _filled(head + (f" ({finding.where})" if finding.modules else ""), "", "   ")]
             lines += [_filled(line, "   ", "   ") for line in finding._lines()]
         if self.unsettled:
             lines += ["", *(_filled(sentence) for sentence in self.unsettled)]
@@ -112,7 +112,7 @@ class Report:
 
 
 def _item(finding: Finding) -> str:
-    where = f" at <code>{html.escape(finding.where)}</code>" if finding.modules else ""
+    where = f" (<code>{html.escape(finding.where)}</code>)" if finding.modules else ""
     rows = "".join(
         f'<tr><th scope="row">{html.escape(n.name)}</th><td>{html.escape(n.seen)}</td>'
         f"<td>{html.escape(n.expected)}</td></tr>\n"

@@ -25,7 +25,8 @@ from bnlib.lab.doctor.rules.training import grows
 __all__ = ["APART", "RULES", "Rule", "compared", "grows", "judge", "trained"]
 
 
-OF_ALL = {"modes-apart", "company", "other-source", "not-finite", "deployed-disagrees"}  # of the model as a whole
+# Of the model as a whole, or what one cause spreads through it.
+OF_ALL = {"modes-apart", "company", "other-source", "not-finite", "deployed-disagrees", "half-range", "flat-units"}
 
 
 def trained(seen: Seen) -> bool:

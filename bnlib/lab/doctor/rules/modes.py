@@ -80,8 +80,8 @@ def _no_running_stats(seen: Seen) -> Iterator[Found]:
     "company",
     "wrong",
     "In eval mode an example's output depends on the other examples of its batch, and by its mode no batch norm here "
-    "is to blame. It begins at {first}.",
-    "Look there for batch statistics: F.batch_norm(..., training=True), a norm that is built inside forward, a "
+    "is to blame. It shows first at {first}.",
+    "Look there, and just in front, for batch statistics: F.batch_norm(..., training=True), a norm that is built inside forward, a "
     "submodule in a plain list, which eval() does not reach, an export in train mode, or a mean over axis 0.",
     f"{PAGE}checks",
 )

@@ -20,7 +20,7 @@ DIGITS = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}  # half a step, rela
     "Look at that layer's input and weights: in fp16 an overflow (65,504) is the usual cause. Use bf16, or run it in "
     "float32.",
     f"{PAGE}nan",
-    explains=("stale-statistics", "modes-apart", "eps-dominates", "frozen-drifting"),
+    explains=("stale-statistics", "modes-apart", "eps-dominates", "frozen-drifting", "half-range", "flat-units"),
 )
 def _not_finite(seen: Seen) -> Iterator[Found]:
     if seen.broken_input:

@@ -152,7 +152,7 @@ def _too_few_updates(seen: Seen) -> Iterator[Found]:
     if found:
         norm = max((seen.norms[name] for name in found), key=lambda n: n.start_left)
         share = number("share of the start that is left", norm.start_left, f"below {START:g}")
-        updates = number("momentum x updates", (norm.momentum or 0.0) * (norm.steps or 0), "3 or more")
+        updates = number("momentum x updates", (norm.momentum or 0.0) * (norm.steps or 0), "5 or more")
         yield Found(found, [share, updates, *worst(found)])
 
 

@@ -15,6 +15,7 @@ LONG = 1000.0  # squared length of a unit's weights; starts have about 1
 TURN = 0.5  # radians per update
 GROWTH = 1.5  # of the length in a few steps
 WORSE = 2.0  # the loss, as a factor
+FAR_MORE = 10.0  # likewise, beside that with the batch's statistics
 
 
 def grows(trial: Trial | None) -> bool:
@@ -33,14 +34,16 @@ def own(norm: Norm) -> list[Tensor]:
 @rule(
     "frozen-rate",
     "wrong",
-    "With these norms frozen the loss grows at this learning rate; with the batch's statistics it would not. A frozen "
+    "With these norms frozen the loss grows at this learning rate, far more than with the batch's statistics. A frozen "
     "norm is a fixed affine map: larger weights no longer make smaller steps.",
     "Lower the learning rate, or let the norms use the batch.",
     f"{PAGE}frozen",
     explains=("frozen-drifting",),
 )
 def _frozen_rate(seen: Seen) -> Iterator[Found]:
-    if grows(seen.trial) and seen.unfrozen is not None and not grows(seen.unfrozen) and seen.trial:
+    if seen.trial is None or seen.unfrozen is None or not grows(seen.trial):
+        return
+    if not grows(seen.unfrozen) or not seen.trial.last < FAR_MORE * seen.unfrozen.last:
         first, last, steps = seen.trial.steps[0].loss, seen.trial.last, len(seen.trial.steps)
         expected = f"{rounded(seen.unfrozen.last)}, with the batch's statistics"
         after = number(f"loss after {steps} steps, from {rounded(first)}", last, expected)

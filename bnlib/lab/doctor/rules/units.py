@@ -110,7 +110,7 @@ def _saturated_units(seen: Seen) -> Iterator[Found]:
 @rule(
     "bias-before-norm",
     "minor",
-    "These layers have a bias, and the batch norm behind takes it away again: it costs memory and does nothing.",
+    "A bias stands in front of batch norm, which takes it away again: it costs memory and does nothing.",
     "Build them with bias=False.",
     f"{PAGE}bias",
 )

@@ -417,11 +417,11 @@ def cross_entropy(output: Any, y: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(2).mean(2) if logits.ndim > 2 else logits, y)
 
 
-def sgd(model: nn.Module) -> torch.optim.SGD:
+def sgd(model: nn.Module, lr: float = 0.02) -> torch.optim.SGD:
     """With weight decay on weights alone."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    return torch.optim.SGD([{"params": decayed, "weight_decay": 5e-4}, {"params": others}], lr=0.02, momentum=0.9)
+    return torch.optim.SGD([{"params": decayed, "weight_decay": 5e-4}, {"params": others}], lr=lr, momentum=0.9)
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, shape: tuple[int, ...], steps: int) -> None:

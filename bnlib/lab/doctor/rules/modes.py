@@ -62,7 +62,7 @@ def _left_in_eval(seen: Seen) -> Iterator[Found]:
 
 @rule(
     "no-running-stats",
-    "harmful",
+    "wrong",
     "These norms store no running statistics (track_running_stats=False): in eval mode, too, they use the batch, and "
     "each prediction depends on its company.",
     "Build them with track_running_stats=True, and estimate the statistics with update_bn.",
@@ -81,8 +81,9 @@ def _no_running_stats(seen: Seen) -> Iterator[Found]:
     "wrong",
     "In eval mode an example's output depends on the other examples of its batch, and by its mode no batch norm here "
     "is to blame. It shows first at {first}.",
-    "Look there, and just in front, for batch statistics: F.batch_norm(..., training=True), a norm that is built inside forward, a "
-    "submodule in a plain list, which eval() does not reach, an export in train mode, or a mean over axis 0.",
+    "Look there, and just in front, for batch statistics: F.batch_norm(..., training=True), a norm that is built "
+    "inside forward, a submodule in a plain list, which eval() does not reach, an export in train mode, or a mean over "
+    "axis 0.",
     f"{PAGE}checks",
 )
 def _company(seen: Seen) -> Iterator[Found]:

@@ -1,7 +1,7 @@
 """Running statistics: whether they fit the weights and what arrives."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -23,7 +23,13 @@ class Misfit(NamedTuple):
 
     distance: float  # of the means, in standard deviations
     ratio: float  # stored variance over the other
-    errors: float  # distance of the means, in standard errors
+    of_mean: float  # distance of the means, in standard errors
+    of_var: float  # likewise of the variances
+
+    @property
+    def errors(self) -> float:
+        """The larger of both."""
+        return max(self.of_mean, self.of_var)
 
     @property
     def large(self) -> bool:
@@ -33,8 +39,9 @@ class Misfit(NamedTuple):
     def numbers(self) -> list[Number]:
         """As a finding has them."""
         return [
-            number("distance of the means, in standard errors", self.errors, f"below {ERRORS:g}"),
+            number("distance of the means, in standard errors", self.of_mean, f"below {ERRORS:g}"),
             number("the same, in standard deviations", self.distance, f"below {FAR:g}"),
+            number("distance of the variances, in standard errors", self.of_var, f"below {ERRORS:g}"),
             number("stored variance / seen", self.ratio, f"{1 / RATIO:g} to {RATIO:g}"),
         ]
 
@@ -52,20 +59,24 @@ def misfit(norm: Norm, seen: Moments) -> Misfit | None:
     sd = (seen.each[varies] + norm.eps).sqrt()
     weight = norm.momentum if norm.momentum is not None else 1 / max(norm.steps or 1, 1)
     noise = 1 / seen.calls + weight / (2 - weight)  # of our mean over batches, and of the running one
-    of_batch = seen.spread[varies] if seen.calls > 2 else seen.between[varies] / max(seen.examples, 1)
+    # Of a batch's mean: as random examples have it, or more. Behind another norm it scatters less than that, since a
+    # batch has little in common there; then what a healthy average lags behind would count as many standard errors.
+    of_batch = torch.fmax(seen.spread, seen.between / max(seen.examples, 1))[varies]
     error = (of_batch * noise).sqrt().clamp(min=1e-12)
     away = (mean - seen.mean[varies]).abs()
     ratio = (var + norm.eps) / (seen.each[varies] + norm.eps)
     on_var = ratio.log().abs() * math.sqrt(max(seen.examples, 2) / 2 / noise)  # for values that are about normal
-    errors = max((away / error).median().item(), on_var.median().item())
-    return Misfit((away / sd).median().item(), ratio.median().item(), errors)
+    found = (away / sd, ratio, away / error, on_var)
+    return Misfit(*(values.median().item() for values in found))
 
 
-def misfits(seen: Seen, mode: str = TRAIN, norms: Iterable[Norm] | None = None) -> dict[str, Misfit]:
-    """The large ones by name."""
+def misfits(
+    seen: Seen, mode: str = TRAIN, norms: Iterable[Norm] | None = None, small: Collection[str] = ()
+) -> dict[str, Misfit]:
+    """The large ones by name; where a small one counts, too, all that are larger than sampling allows."""
     among = {norm.name for norm in seen.norms.values()} if norms is None else {norm.name for norm in norms}
     found = {n.name: misfit(n, moments) for n, moments in seen.using(mode) if n.name in among}
-    return {name: m for name, m in found.items() if m is not None and m.large}
+    return {n: m for n, m in found.items() if m is not None and (m.large or (n in small and m.errors > ERRORS))}
 
 
 def worst(found: dict[str, Misfit]) -> list[Number]:
@@ -148,7 +159,9 @@ def _never_updated(seen: Seen) -> Iterator[Found]:
 )
 def _too_few_updates(seen: Seen) -> Iterator[Found]:
     slow = [n for n in seen.norms.values() if n.steps and n.momentum and n.start_left > START and not early(seen, n)]
-    found = misfits(seen, norms=[n for n in slow if not never(n)])
+    slow = [n for n in slow if not never(n)]
+    mostly = {n.name for n in slow if n.start_left > 0.5}
+    found = misfits(seen, norms=slow, small=mostly)
     if found:
         norm = max((seen.norms[name] for name in found), key=lambda n: n.start_left)
         share = number("share of the start that is left", norm.start_left, f"below {START:g}")

@@ -4,8 +4,10 @@ import copy
 import json
 import math
 import random
+import re
 import runpy
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,12 @@ from bnlib.lab.doctor.rules import RULES
 from bnlib.lab.doctor.rules.statistics import misfit
 from bnlib.lab.launch import launch
 
+# What is named as well, and is true.
+BESIDES = {
+    "a norm overrides train() to stay in train mode": ["company"],
+    "fine-tuned on inverted images with the statistics of the others": ["dead-units"],
+    "float32 weights of some 1e37 in front of a norm": ["dead-rate"],
+}
 # Planted elsewhere: it takes processes.
 WITH_PROCESSES = {"no-sync"}
 
@@ -33,7 +41,9 @@ WITH_PROCESSES = {"no-sync"}
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f.rule}, {f.what}")
 def test_a_planted_fault_is_named_first(fault: Fault):
     report = examine(**fault.sick())
-    assert [finding.rule for finding in report.findings][:1] == [fault.rule], report
+    named = [finding.rule for finding in report.findings]
+    assert named[:1] == [fault.rule], report
+    assert named[1:] == BESIDES.get(fault.what, []), report
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f.rule}, {f.what}")
@@ -361,3 +371,25 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     }.items():
         assert run([name]) == 2
         assert message in capsys.readouterr().err
+
+
+# The page for practitioners
+
+PAGE = (Path(__file__).parents[2] / "chapters/practice.md").read_text("utf-8")
+
+
+def test_the_page_counts_the_planted_faults():
+    """The tests above make sure that each is named first, and that the twins are silent."""
+    kinds = {rule.name: rule.look.__module__.rpartition(".")[2] for rule in RULES}
+    planted = Counter(kinds[fault.rule] for fault in FAULTS)
+    [header] = re.findall(r"^\| Planted \| (.+) \| nothing \|$", PAGE, re.MULTILINE)
+    columns = header.split(" | ")
+    assert set(columns) == set(planted)
+    expected = [
+        f"| {kind} |{''.join(f' {planted[c] if c == kind else str()} |' for c in columns)}  |" for kind in columns
+    ]
+    expected.append(f"| healthy twins |{'  |' * len(columns)} {len(FAULTS)} |")
+    assert "\n".join(expected) in PAGE
+    assert f"{len(FAULTS)} faults were planted" in PAGE
+    assert len(BESIDES) == 3
+    assert "named another one three times" in PAGE

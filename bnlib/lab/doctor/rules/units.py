@@ -78,12 +78,13 @@ def _flat_units(seen: Seen) -> Iterator[Found]:
 )
 def _dead_units(seen: Seen) -> Iterator[Found]:
     found = {}
-    for norm in seen.norms.values():
+    for norm, m in seen.using(QUIET):
         kinds = [seen.kinds[name] for name in norm.consumers]
         behind = bool(kinds) and all(isinstance(kind, ZERO_BELOW) for kind in kinds)
-        share = (norm.highest <= 0).double().mean().item() if behind and norm.highest is not None else 0.0
-        if share > SHARE:
-            found[norm.name] = share
+        if behind and norm.highest is not None and len(norm.highest) == len(m.each):
+            dead = (norm.highest <= 0) & (m.each > norm.eps)  # by beta, not because nothing comes in
+            if (share := dead.double().mean().item()) > SHARE:
+                found[norm.name] = share
     if found:
         yield Found(found, [number("share of dead channels", max(found.values()), f"below {SHARE:g}")])
 

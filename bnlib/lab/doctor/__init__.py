@@ -1,8 +1,7 @@
 """A doctor for models with batch norm: it looks at a PyTorch model with a few batches, and names what is wrong.
 
-What it looks at, :mod:`bnlib.lab.doctor.look` says; what it knows, :mod:`bnlib.lab.doctor.rules`. From the command
-line: ``python -m bnlib.lab.doctor package.module:factory``, where the factory returns the arguments of
-:func:`examine`, by name, in a dict.
+``look.py`` sees, and the modules in ``rules`` judge. From the command line: ``python -m bnlib.lab.doctor
+package.module:factory``, where the factory returns the arguments of :func:`examine`, by name, in a dict.
 """
 
 import random

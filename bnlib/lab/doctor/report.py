@@ -44,7 +44,7 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """The modules in words: at most three by name."""
+        """The modules in words, at most three by name."""
         first = ", ".join(self.modules[:3])
         more = len(self.modules) - 3
         return f"module{'s' * (len(self.modules) > 1)} {first}{f' and {more} more' if more > 0 else ''}"

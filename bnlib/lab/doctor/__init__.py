@@ -6,6 +6,7 @@ package.module:factory``, where the factory returns the arguments of :func:`exam
 
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 
 from bnlib._array import said
@@ -37,17 +39,18 @@ def examine(
 ) -> Report:
     """Look at a model with batch norm, and name what is wrong, worst first, with the remedy.
 
-    The model is left as it was, bit for bit: parameters, buffers, gradients, modes, hooks and random states, also if a
-    batch raises an error. Without optimizer and loss it is judged as it is used, in its present modes. With one of them
-    it is judged as it is trained; norms that are in eval mode while the model is in train mode are then taken to be
-    frozen. With both, a few steps are tried, and undone.
+    The model is left as it was, bit for bit: parameters, buffers, gradients, modes, hooks and the global random states,
+    also if a batch raises an error. So are loss and deployed, if they are modules; what a function closes over is not.
+    Without optimizer and loss the model is judged as it is used, in its present modes. With one of them it is judged as
+    it is trained; norms that are in eval mode while the model is in train mode are then taken to be frozen. With both,
+    a few steps are tried, and undone.
 
     Parameters
     ----------
     model : on any device; batches are moved there. Of a wrapper for several devices the module inside is examined
     batches : of the training data, as in training: tensors, ``(inputs, targets)`` or dicts of named inputs; inputs may
-        be a tuple, the model's arguments. About eight are enough; of one alone, what differs between batches cannot be
-        seen
+        be a tuple, the model's arguments. The first axis are the examples. About eight are enough; of one alone, what
+        differs between batches cannot be seen
     optimizer : of the model; it is copied, not used
     loss : ``loss(output, *targets)``, one number; of a dict, ``loss(output, batch)``
     val_batches : of what the model is evaluated on
@@ -67,7 +70,7 @@ def examine(
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model is {said(model)}: pass the module itself")
-    if not isinstance(at_most, int) or at_most < 1:
+    if not isinstance(at_most, int) or isinstance(at_most, bool) or at_most < 1:
         raise ValueError(f"at_most is {said(at_most)}: give a number of batches, 1 or more")
     for name, value in (("loss", loss), ("deployed", deployed)):
         if value is not None and not callable(value):
@@ -77,15 +80,18 @@ def examine(
     model = getattr(model, "_orig_mod", model)  # compiled
     if optimizer is not None:
         _check(model, optimizer)
+    _check_tensors([*model.parameters(), *model.buffers()])
     with_grad = frozenset(id(p) for p in model.parameters() if p.grad is not None)
-    with untouched(model):
+    params = [p for group in (optimizer.param_groups if optimizer else []) for p in group["params"]]
+    keep = partial(untouched, model, *(m for m in (loss, deployed) if isinstance(m, nn.Module)), more=params)
+    with keep():
         device = next((t.device for t in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
         given, val = (
             _taken(which, b, device, at_most) for which, b in (("batches", batches), ("val_batches", val_batches))
         )
         if not given:
             raise ValueError("there is no batch: give a few of the training data, such as itertools.islice(loader, 8)")
-        seen = _seen(model, given, val, optimizer, loss, deployed, with_grad)
+        seen = _seen(model, given, val, optimizer, loss, deployed, with_grad, keep)
         return rules.judge(seen)
 
 
@@ -104,7 +110,22 @@ def _taken(name: str, batches: Iterable[Any] | None, device: torch.device, at_mo
         return []
     if isinstance(batches, Tensor):
         raise ValueError(f"{name} is one tensor of shape {tuple(batches.shape)}: give a list of batches, [x]")
-    return [look.batch_of(batch, device) for batch in islice(batches, at_most)]
+    if not isinstance(batches, Iterable):
+        raise ValueError(f"{name} is {said(batches)}: give several batches, such as itertools.islice(loader, 8)")
+    taken = [look.batch_of(batch, device) for batch in islice(batches, at_most)]
+    for i, batch in enumerate(taken):
+        if batch.examples == 0 or not (batch.inputs or batch.named):
+            raise ValueError(f"{name}[{i}] has no example: leave it out")
+    return taken
+
+
+def _check_tensors(tensors: list[Tensor]) -> None:
+    if any(map(is_lazy, tensors)):
+        raise ValueError("the model has lazy modules without shapes: call it once before it is examined")
+    if any(t.is_meta for t in tensors):
+        raise ValueError("the model is on the meta device and has no numbers: load its weights first")
+    if torch.is_inference_mode_enabled():
+        raise ValueError("inference mode is on, where changes cannot be followed: leave torch.inference_mode() first")
 
 
 def _seen(
@@ -115,10 +136,11 @@ def _seen(
     loss: Callable[..., Tensor] | None,
     deployed: Callable[..., Any] | None,
     with_grad: frozenset[int],
+    keep: Callable[[], Any],
 ) -> Seen:
     used = optimizer is None and loss is None
     seen = Seen(model, optimizer, len(batches), batches[0].examples, used, model.training, with_grad=with_grad)
-    seen.broken_input = sum(not all(_finite(t) for t in look.tensors(b.inputs)) for b in batches)
+    seen.broken_input = sum(any(map(look.no_numbers, look.tensors(b.inputs))) for b in batches)
     seen.kinds = {name or type(m).__name__: m for name, m in model.named_modules()}
     given = {name: m.training for name, m in seen.kinds.items()}
     seen.others = {n: given[n] for n, m in seen.kinds.items() if isinstance(m, nn.modules.dropout._DropoutNd)}
@@ -133,18 +155,16 @@ def _seen(
     for norm in described.values():
         norm.steps = None if averaged else norm.steps
         norm.training = modes.train[norm.module] and hasattr(norm.module, "momentum")
-    seen.trained = rules.trained(seen)
-    seen.classes = [int(b.targets[0].unique().numel()) for b in batches if _labels(b)]
+        norm.trained = rules.trained(seen, norm)
+    labels = [b.targets[0].unique() for b in batches if _labels(b)]
+    seen.classes = [len(own) for own in labels]
+    seen.kinds_of_labels = len(torch.cat(labels).unique()) if labels else 0
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         seen.processes = torch.distributed.get_world_size()
-    looking = _Looking(seen, modes, len(batches), len(val))
+    looking = _Looking(seen, modes, keep, len(batches), len(val))
     with looking.bar:
         looking.all(batches, val, loss, deployed)
     return seen
-
-
-def _finite(t: Tensor) -> bool:
-    return not t.is_floating_point() or bool(t.isfinite().all())
 
 
 def _labels(batch: Batch) -> bool:
@@ -155,8 +175,8 @@ def _labels(batch: Batch) -> bool:
 class _Looking:
     """The passes over the batches, with a progress bar; what is seen goes into ``seen``."""
 
-    def __init__(self, seen: Seen, modes: Modes, batches: int, val: int) -> None:
-        self.seen, self.modes, self.model = seen, modes, seen.model
+    def __init__(self, seen: Seen, modes: Modes, keep: Callable[[], Any], batches: int, val: int) -> None:
+        self.seen, self.modes, self.model, self.keep = seen, modes, seen.model, keep
         self.bar = progress(total=3 * batches + val + 4, desc="examining", unit=" passes")
 
     def all(self, batches: list[Batch], val: list[Batch], loss: Callable[..., Tensor] | None, deployed: Any) -> None:
@@ -170,12 +190,14 @@ class _Looking:
         if deployed is not None:
             seen.deployed = rules.compared(seen, deployed, enough[0], lambda b: self.run(b, EVAL))
         self.bar.update()
-        with untouched(self.model):  # these move the running statistics
+        with self.keep():  # these move the running statistics
             self.passes(batches, TRAIN)
             if not seen.raised:
                 self.passes(batches, QUIET)
         if not seen.raised and seen.switchable:
-            with untouched(self.model):
+            with self.keep():
+                self.biases(enough[0])
+            with self.keep():
                 self.modes_apart(enough[0])
                 seen.leak = look.causal_leak(self.run, enough[0], look.tolerance(self.model))
         self.bar.update()
@@ -184,6 +206,7 @@ class _Looking:
         self.bar.update()
 
     def call(self, batch: Batch, mode: str, i: int) -> Any:
+        batch = look.fresh(batch)
         try:
             return self.model(*batch.inputs, **batch.named)
         except ValueError as error:
@@ -211,8 +234,7 @@ class _Looking:
         self.modes.set(mode)
         with torch.random.fork_rng(devices=_cuda(self.model)), torch.no_grad():
             _seed()
-            output = self.call(batch, mode, 0)
-        return next((t.detach() for t in look.tensors(output) if t.is_floating_point() and t.ndim), None)
+            return look.first_of(self.call(batch, mode, 0))
 
     def trace(self, batch: Batch, mode: str) -> look.Trace:
         self.modes.set(mode)
@@ -223,36 +245,64 @@ class _Looking:
         seen = self.seen
         whole = self.trace(batch, EVAL)
         seen.broken = next((n for n, fine in zip(whole.names, whole.finite, strict=True) if not fine), None)
+        if whole.result is None:
+            seen.open.append("The model returns no tensor of floats, so its output was not looked at.")
         if batch.examples < 2 or whole.result is None:
             return
-        seen.constant = bool((whole.result == whole.result[0]).all())
-        part = self.trace(look.some(batch, slice(0, (batch.examples + 1) // 2)), EVAL)
-        least = look.tolerance(self.model)
-        if (
-            part.result is None
-            or len(part.result) > len(whole.result)
-            or part.result.shape[1:] != whole.result.shape[1:]
-        ):
+        seen.constant = bool((whole.result == whole.result[0]).all()) and self.constant_by_gamma(batch)
+        try:
+            other = self.trace(look.in_other_company(batch), EVAL)
+        except Exception as error:
+            seen.open.append(f"Company was not looked at: with other examples the model raised {type(error).__name__}.")
             return
-        rows = len(part.result)
-        change = look.apart(whole.result[:rows], part.result)
-        first = next(
-            (
-                name
-                for name, a, b in zip(whole.names, whole.outputs, part.outputs, strict=False)
-                if a.shape[1:] == b.shape[1:] and len(b) <= len(a) and look.apart(a[: len(b)], b) > least
-            ),
-            "",
-        )
-        if change > least:
+        least = look.tolerance(self.model)
+        rows = (batch.examples + 1) // 2
+        if other.result is None or other.result.shape != whole.result.shape or len(other.result) < min(rows, look.KEPT):
+            return
+        change = look.apart(whole.result[:rows], other.result[:rows])
+        pairs = zip(whole.names, whole.outputs, other.outputs, strict=False)
+        first = next((n for n, x, y in pairs if x.shape == y.shape and look.apart(x[:rows], y[:rows]) > least), "")
+        if isinstance(seen.kinds.get(first), nn.RNNBase) and not seen.kinds[first].batch_first:
+            seen.open.append("Company was not looked at: the first axis is time.")
+        elif change > least:
             seen.company = look.Company(change, first)
+
+    def constant_by_gamma(self, batch: Batch) -> bool:
+        """Whether a constant output is the doing of a gamma that is 0 all over."""
+        with self.keep(), torch.no_grad():
+            for norm in self.seen.norms.values():
+                if norm.gamma is not None and not norm.gamma.any():
+                    norm.gamma.fill_(1)
+            output = self.run(batch, EVAL)
+        return output is not None and not bool((output == output[0]).all())
+
+    def biases(self, batch: Batch) -> None:
+        """Which biases in front of norms have no effect: with the batch's statistics, the output stays as it was."""
+        seen = self.seen
+        layers = {f.producer: seen.kinds[f.producer].bias for f in look.fronts(seen)}
+        layers = {name: b for name, b in layers.items() if isinstance(b, Tensor) and b.requires_grad}
+        before = self.run(batch, QUIET) if layers else None
+        if before is None:
+            return
+
+        def idle(names: list[str]) -> bool:
+            with torch.no_grad():
+                for name in names:
+                    layers[name].add_(1)
+                after = self.run(batch, QUIET)
+                for name in names:
+                    layers[name].sub_(1)
+            return after is not None and look.apart(before, after) < look.tolerance(self.model)
+
+        seen.idle = list(layers) if idle(list(layers)) else [name for name in layers if idle([name])]
 
     def modes_apart(self, batch: Batch) -> None:
         """How far the outputs of the modes lie apart with the batch's statistics in both, and from where on.
 
         What differs by the norms' running statistics is judged at the norms: there it can be told from noise.
         """
-        of_eval, one, other = (self.trace(batch, mode) for mode in (QUIET, TRAIN, TRAIN))
+        # Train mode first: a norm of weights may go forward in it alone.
+        one, other, of_eval = (self.trace(batch, mode) for mode in (TRAIN, TRAIN, QUIET))
         if of_eval.result is None or one.result is None or other.result is None or len(of_eval.result) < 4:
             return
         whole = look.distance(of_eval.result, one.result, other.result)
@@ -269,10 +319,10 @@ class _Looking:
         """A few steps; where norms are frozen and the loss grows, again with the batch's statistics."""
         seen, frozen = self.seen, [n for n in self.seen.norms.values() if not n.training and n.stored]
         self.modes.set(TRAIN)
-        with untouched(self.model):
+        with self.keep():
             seen.trial = look.tried(seen, batch, loss, seen.optimizer)
         if frozen and rules.grows(seen.trial):
-            with untouched(self.model):
+            with self.keep():
                 for norm in frozen:
                     norm.module.train(True)
                 seen.unfrozen = look.tried(seen, batch, loss, seen.optimizer)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         report = _examined(given.factory)
     except ValueError as error:
-        print(f"{error}", file=sys.stderr)
+        print(error, *getattr(error, "__notes__", []), sep="\n", file=sys.stderr)
         return 2
     except Exception:  # of the factory's or of the model's own
         traceback.print_exc()
@@ -38,6 +39,8 @@ def _examined(name: str) -> Report:
     arguments = factory()
     if not isinstance(arguments, Mapping) or not {"model", "batches"} <= set(arguments):
         raise ValueError(f"{name} returned a {type(arguments).__name__}: return a dict with model and batches in it")
+    if unknown := sorted(set(arguments) - set(inspect.signature(examine).parameters)):
+        raise ValueError(f"{name} returned {', '.join(unknown)}, which examine does not take: see help(examine)")
     return examine(**arguments)
 
 

@@ -1,23 +1,26 @@
 """To look at a model and leave no trace: what it was is put back, bit for bit, whatever happens in between."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+_HOOKS = "_post_accumulate_grad_hooks"
+
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Put parameters, buffers, gradients, modes, hooks and random states back at the end, also after an error.
+def untouched(*roots: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[None]:
+    """Put parameters, buffers, gradients, modes, hooks and global random states back at the end, also after an error.
 
     What a module keeps beside them is put back as well, if it is a plain value, or a tensor in an attribute or in a
     list, tuple or dict there. Only what has changed is written.
     """
-    modules = [_Kept(module) for module in model.modules()]
-    tensors = {id(t): t for kept in modules for t in kept.tensors()}.values()
+    modules = [_Kept(m) for m in {id(m): m for root in roots for m in root.modules()}.values()]
+    tensors = {id(t): t for t in [*(t for kept in modules for t in kept.tensors()), *more]}.values()
+    hooks = [(t, getattr(t, _HOOKS)) for t in tensors if t.is_leaf]
     values = [(t, t.detach().clone(), t.grad if t.is_leaf else None, t.requires_grad) for t in tensors]
     devices = sorted({t.device.index for t in tensors if t.device.type == "cuda" and t.device.index is not None})
     others = sorted({t.device.type for t in tensors} - {"cpu", "cuda"})
@@ -27,6 +30,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     for t in tensors:
         if t.is_leaf:
             t.grad = None  # nothing is added to a gradient that is waiting for its step
+            setattr(t, _HOOKS, None)  # some step an optimizer
     try:
         yield
     finally:
@@ -41,6 +45,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 t.grad = grad
                 if t.requires_grad != wanted:
                     t.requires_grad_(wanted)
+        for t, own in hooks:
+            setattr(t, _HOOKS, own)
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         torch.set_rng_state(states[2])

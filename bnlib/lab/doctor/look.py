@@ -5,7 +5,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -67,7 +67,8 @@ class Norm:
     calls : what it was given, by mode, in order
     producer : the module whose output it is given, as it is
     consumers : the modules that are given its output, as it is
-    highest, pinned : of its output by channel: the maximum, and the share beyond 6, in quiet mode
+    highest, pinned : of its output by channel: the maximum, and the least share beyond 6 in a batch, in quiet mode
+    trained : whether there is a sign that the weights around it have been trained
     turn : how often it has been called with the present batch
     """
 
@@ -84,6 +85,7 @@ class Norm:
     highest: Tensor | None = None
     pinned: Tensor | None = None
     turn: int = 0
+    trained: bool = False
 
     @property
     def momentum(self) -> float | None:
@@ -190,7 +192,9 @@ class Seen:
     norms : by name, in the order in which they are called
     others : modules with a mode that matters, such as dropout: whether each was in train mode
     raised : what a batch norm said that was given too few values, if it did
-    trained : whether there is a sign that the weights have been trained
+    classes, kinds_of_labels : how many there are in each batch, and in all
+    idle : layers whose bias has no effect, because of the norm behind
+    open : what could not be looked at, in sentences
     """
 
     model: nn.Module
@@ -204,7 +208,6 @@ class Seen:
     others: dict[str, bool] = field(default_factory=dict)
     kinds: dict[str, nn.Module] = field(default_factory=dict)
     raised: str = ""
-    trained: bool = False
     company: Company | None = None
     apart: tuple[float, str, float] | None = None
     broken: str | None = None
@@ -213,11 +216,13 @@ class Seen:
     with_grad: frozenset[int] = frozenset()
     leak: float | None = None
     classes: list[int] = field(default_factory=list)
+    kinds_of_labels: int = 0
+    idle: list[str] = field(default_factory=list)
     trial: Trial | None = None
     unfrozen: Trial | None = None
     deployed: Any = None  # of bnlib.lab.doctor.rules.deployed
     processes: int = 1
-    notes: list[str] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
 
     def using(self, mode: str = TRAIN) -> Iterator[tuple[Norm, Moments]]:
         """The norms that were called in a mode, and what they were given."""
@@ -304,13 +309,30 @@ def tensors(value: Any) -> Iterator[Tensor]:
             yield from tensors(v)
     elif hasattr(value, "to_tuple"):  # outputs of some libraries
         yield from tensors(value.to_tuple())
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from tensors([getattr(value, own.name) for own in fields(value)])
 
 
-def some(batch: Batch, rows: slice) -> Batch:
-    """A part of the examples: of every tensor whose first axis are the examples."""
+def fresh(batch: Batch) -> Batch:
+    """A copy, since a model may write into its inputs."""
+    return over(torch.clone, batch)
+
+
+def in_other_company(batch: Batch) -> Batch:
+    """The first half of the examples, and once more in place of the second half."""
     n = batch.examples
-    cut = over(lambda t: t[rows] if t.ndim and t.shape[0] == n else t, (batch.inputs, batch.named, batch.targets))
-    return Batch(*cut)
+    rows = torch.arange(n) % ((n + 1) // 2)
+    return over(lambda t: t[rows.to(t.device)] if t.ndim and t.shape[0] == n else t, batch)
+
+
+def first_of(output: Any) -> Tensor | None:
+    """The first tensor of floats in an output."""
+    return next((t.detach() for t in tensors(output) if t.is_floating_point() and t.ndim), None)
+
+
+def no_numbers(t: Tensor) -> bool:
+    """Whether there is a NaN or an infinity; a minus infinity may be a mask."""
+    return t.is_floating_point() and bool((t.isnan() | (t == math.inf)).any())
 
 
 # Modes
@@ -395,11 +417,12 @@ def watch(norms: Iterable[Norm], mode: str) -> list[Any]:
 
     def after(norm: Norm) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim > 1:
+            if isinstance(output, Tensor) and output.ndim > 1 and output.numel():
                 rows = output.detach().transpose(0, 1).flatten(1)  # (C, values)
                 highest = rows.amax(1).cpu()
                 norm.highest = highest if norm.highest is None else torch.maximum(norm.highest, highest)
-                norm.pinned = (rows.abs() > 6).double().mean(1).cpu()
+                pinned = (rows.abs() > 6).double().mean(1).cpu()
+                norm.pinned = pinned if norm.pinned is None else torch.minimum(norm.pinned, pinned)
 
         return hook
 
@@ -428,7 +451,7 @@ def traced(model: nn.Module, call: Callable[[], Any]) -> Trace:
                 if t.is_floating_point() and t.ndim:
                     trace.names.append(name)
                     trace.outputs.append(_a_little(t))
-                    trace.finite.append(bool(t.isfinite().all()))
+                    trace.finite.append(not no_numbers(t))
 
         return hook
 
@@ -437,7 +460,7 @@ def traced(model: nn.Module, call: Callable[[], Any]) -> Trace:
         handles = [module.register_forward_hook(keep(name)) for name, module in leaves(model).items()]
     with hooked(handles), torch.no_grad():
         output = call()
-    first = next((t for t in tensors(output) if t.is_floating_point() and t.ndim), None)
+    first = first_of(output)
     return trace._replace(result=None if first is None else _a_little(first))
 
 
@@ -580,35 +603,51 @@ def tried(
     weights = {front.producer: front.weights for front in fronts(seen) if front.weights.requires_grad}
     found: list[Step] = []
     # A copy of the optimizer with a state of its own, on the same parameters.
-    own = None
+    own, params = None, []
     if optimizer is not None:
         params = [p for group in optimizer.param_groups for p in group["params"]]
         own = copy.deepcopy(optimizer, {id(p): p for p in params})
     handles = [norm.module.register_forward_pre_hook(count(name)) for name, norm in seen.norms.items()]
     handles += watch(seen.norms.values(), STEP)
     updates: dict[str, tuple[int, int]] = {}
+
+    def forward() -> Tensor:
+        for norm in seen.norms.values():
+            norm.turn = 0
+        inputs, named, targets = fresh(batch)
+        try:
+            return scalar(loss(model(*inputs, **named), *targets))
+        except Exception as error:
+            error.add_note("examine called model and loss in a trial step.")
+            raise
+
     with hooked(handles), torch.enable_grad():
         for _ in range(steps if own else 1):
-            model.zero_grad()
+            for p in model.parameters() if own is None else params:
+                p.grad = None
             before = {name: w.detach().clone() for name, w in weights.items()}
             backward = False
-            value = scalar(loss(model(*batch.inputs, **batch.named), *batch.targets))
+            value = forward()
             if not found:
                 stop(handles[len(seen.norms) :])
             backward = True
             if value.requires_grad:
                 value.backward()
             if not found:
-                updates = {name: (forward, again) for name, (forward, again) in calls.items()}
+                updates = {name: (once, again) for name, (once, again) in calls.items()}
             if own is None:
                 found.append(Step(value.item(), {}, {}))
                 break
-            own.step()
+            try:
+                own.step()
+            except (TypeError, RuntimeError) as error:  # one that wants a closure, or sparse gradients
+                seen.open.append(f"Steps were not tried: {type(own).__name__} raised {str(error).splitlines()[0]!r}.")
+                return Trial([], math.nan, updates)
             angles = {name: angle(before[name], w.detach()) for name, w in weights.items()}
             growth = {name: (w.detach().norm() / before[name].norm()).item() for name, w in weights.items()}
             found.append(Step(value.item(), angles, growth))
         with torch.no_grad():
-            last = scalar(loss(model(*batch.inputs, **batch.named), *batch.targets)).item()
+            last = forward().item()
     return Trial(found, last, updates)
 
 

@@ -52,7 +52,7 @@ class Finding:
     def _lines(self) -> list[str]:
         found = [f"{self.sentence}"]
         found += [f"{n.name}: {n.seen}; expected: {n.expected}" for n in self.numbers]
-        return [*found, f"Remedy: {self.remedy}", f"Why: {self.link}"]
+        return [*found, f"Remedy: {self.remedy}", f"Why: the book, {self.link}"]
 
 
 @dataclass(frozen=True, repr=False)

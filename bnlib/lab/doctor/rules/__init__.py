@@ -4,7 +4,7 @@ A new rule is one function under :func:`bnlib.lab.doctor.rules.rule.rule`. Among
 stands first in the catalogue is named first.
 """
 
-from bnlib.lab.doctor.look import Seen
+from bnlib.lab.doctor.look import Norm, Seen
 from bnlib.lab.doctor.report import SEVERITIES, Finding, Report
 
 # In the order of the catalogue.
@@ -29,13 +29,19 @@ __all__ = ["APART", "RULES", "Rule", "compared", "grows", "judge", "trained"]
 OF_ALL = {"modes-apart", "company", "other-source", "not-finite", "deployed-disagrees", "half-range", "flat-units"}
 
 
-def trained(seen: Seen) -> bool:
-    """Whether there is a sign that the weights have been trained: the optimizer's, gamma's or beta's."""
-    if seen.optimizer is not None and any(seen.optimizer.state.values()):
+def trained(seen: Seen, norm: Norm) -> bool:
+    """Whether there is a sign that a norm has been trained: the optimizer's, or its gamma and beta.
+
+    One without gamma and beta has been if another one has.
+    """
+    if norm.gamma is None or norm.beta is None:
+        return any(
+            trained(seen, other) for other in seen.norms.values() if other.gamma is not None and other.beta is not None
+        )
+    states = [seen.optimizer.state.get(p) for p in (norm.gamma, norm.beta)] if seen.optimizer is not None else []
+    if any(state and float(state.get("step", 1)) > 0 for state in states):
         return True
-    gammas = [n.gamma for n in seen.norms.values() if n.gamma is not None]
-    betas = [n.beta for n in seen.norms.values() if n.beta is not None]
-    return any(bool((b != 0).any()) for b in betas) and any(len(g.unique()) > 1 for g in gammas if g.numel() > 1)
+    return bool(norm.beta.any()) and len(norm.gamma.unique()) > 1
 
 
 def judge(seen: Seen) -> Report:
@@ -58,8 +64,8 @@ def unsettled(seen: Seen) -> list[str]:
     if not seen.norms:
         sentences.append("There is no batch norm module: only what the model does was looked at.")
     early = [n for n in seen.norms.values() if n.training and statistics.early(seen, n)]
-    fresh = [n for n in seen.norms.values() if statistics.never(n)]
-    if fresh and not seen.trained:
+    fresh = [n for n in seen.norms.values() if statistics.never(n) and not n.trained]
+    if fresh:
         sentences.append("Too early to tell whether the running statistics fit: they have seen no batch.")
     elif far := statistics.misfits(seen, norms=early):
         least = min(seen.norms[name].steps or 0 for name in far)
@@ -71,7 +77,9 @@ def unsettled(seen: Seen) -> list[str]:
         sentences.append("Whether the batches are alike was not looked at: that takes three or more.")
     if seen.optimizer is None and not seen.used:
         sentences.append("Steps were not tried: that takes the optimizer.")
-    return sentences
+    if seen.raised and seen.used and not seen.was_training:
+        sentences.append("Train mode was not looked at: that takes batches of more than one example.")
+    return [*sentences, *seen.open]
 
 
 def looked(seen: Seen) -> str:

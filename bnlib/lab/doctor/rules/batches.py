@@ -18,7 +18,7 @@ CHANCE = 1e-6
     "batch-of-one",
     "wrong",
     "A batch holds a single example: in train mode {what}.",
-    "Use DataLoader(..., drop_last=True), larger batches, or frozen norms (eval mode).",
+    "If it is the last batch, use DataLoader(..., drop_last=True); else larger batches, or frozen norms (eval mode).",
     f"{PAGE}small",
     explains=(
         "small-batch",
@@ -31,6 +31,8 @@ CHANCE = 1e-6
     ),
 )
 def _batch_of_one(seen: Seen) -> Iterator[Found]:
+    if seen.used and not seen.was_training:
+        return
     if seen.raised:
         first = [name for name, norm in seen.norms.items() if norm.training][:1]
         yield Found(
@@ -53,6 +55,8 @@ def _batch_of_one(seen: Seen) -> Iterator[Found]:
     f"{PAGE}small",
 )
 def _small_batch(seen: Seen) -> Iterator[Found]:
+    if seen.used and not seen.was_training:
+        return
     few = {}
     for norm, moments in seen.using():
         varies = moments.varies
@@ -70,7 +74,7 @@ def _small_batch(seen: Seen) -> Iterator[Found]:
     "The batches differ more than random ones of these examples can: they are sorted, by class or by source, and batch "
     "norm takes away what a batch has in common.",
     "Shuffle: DataLoader(..., shuffle=True), and each batch from all sources.",
-    f"{PAGE}leaks",
+    f"{PAGE}bad-training",
     explains=("stale-statistics", "modes-apart", "other-source"),
 )
 def _sorted_batches(seen: Seen) -> Iterator[Found]:
@@ -83,9 +87,13 @@ def _sorted_batches(seen: Seen) -> Iterator[Found]:
         return
     ratio = (m.examples * m.spread / m.between)[varies].median().item()
     chance = f.sf(ratio, m.calls - 1, m.calls * (m.examples - 1))
-    one_class = bool(seen.classes) and max(seen.classes) == 1
+    one_class = bool(seen.classes) and max(seen.classes) == 1 < seen.kinds_of_labels and ratio > 1
     if (ratio > UNEQUAL and chance < CHANCE) or one_class:
-        found = [number("variance of the batches' means / by sampling", ratio, f"about 1, below {UNEQUAL:g}")]
+        found = [
+            number(
+                "variance of the batches' means / what random batches would have", ratio, f"about 1, below {UNEQUAL:g}"
+            )
+        ]
         if seen.classes:
             found.append(number("classes in a batch", sum(seen.classes) / len(seen.classes), "as many as in the data"))
         yield Found([norm.name], found)
@@ -115,4 +123,4 @@ def _dropout_before_norm(seen: Seen) -> Iterator[Found]:
         yield Found(found, [number("variance with the noise / without", worst, f"about 1, below {NOISE:g}")])
 
 
-NOISE = 1.2
+NOISE = 1.3

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bnlib.lab.doctor.look import Batch, Seen, apart, some, tensors, tolerance
+from bnlib.lab.doctor.look import Batch, Seen, apart, first_of, fresh, in_other_company, tolerance
 from bnlib.lab.doctor.report import number
 from bnlib.lab.doctor.rules.rule import PAGE, Found, rule
 
@@ -25,9 +25,9 @@ def compared(seen: Seen, deployed: Callable[..., Any], batch: Batch, run: Callab
     """Run both on a batch, and on a part of it; where they disagree, try the usual causes."""
 
     def theirs(b: Batch) -> Tensor | None:
+        b = fresh(b)
         with torch.no_grad():
-            output = deployed(*b.inputs, **b.named)
-        return next((t.detach() for t in tensors(output) if t.is_floating_point() and t.ndim), None)
+            return first_of(deployed(*b.inputs, **b.named))
 
     ours, answer = run(batch), theirs(batch)
     if ours is None or answer is None or ours.shape != answer.shape:
@@ -35,8 +35,9 @@ def compared(seen: Seen, deployed: Callable[..., Any], batch: Batch, run: Callab
         raise ValueError(f"deployed gives an output of shape {shapes[1]}, the model {shapes[0]}: give the same outputs")
     answer = answer.to(ours)
     deviation = apart(ours, answer)
-    half = theirs(some(batch, slice(0, (batch.examples + 1) // 2))) if batch.examples > 1 else None
-    company = 0.0 if half is None else apart(answer[: len(half)], half.to(answer))
+    other = theirs(in_other_company(batch)) if batch.examples > 1 else None
+    rows = (batch.examples + 1) // 2
+    company = 0.0 if other is None else apart(answer[:rows], other.to(answer)[:rows])
     cause = ""
     least = tolerance(seen.model)
     if not deviation <= least and company <= least:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import torch
-from torch import nn
 
 from bnlib.lab.doctor.look import EVAL, Seen
 from bnlib.lab.doctor.report import number
 from bnlib.lab.doctor.rules.rule import PAGE, Found, rule
+
+APART = 1.5  # difference of the modes, beyond noise, in the outputs' spread over examples
+FEW = 16  # examples per process
 
 
 @rule(
@@ -52,7 +54,7 @@ def _left_in_train(seen: Seen) -> Iterator[Found]:
     explains=("frozen-drifting", "frozen-rate"),
 )
 def _left_in_eval(seen: Seen) -> Iterator[Found]:
-    frozen = [norm for norm in seen.norms.values() if not norm.training and isinstance(norm.module, nn.Module)]
+    frozen = [norm for norm in seen.norms.values() if not norm.training]
     if not seen.was_training or seen.used or len(frozen) == len(seen.norms):
         return
     names = [n.name for n in frozen if n.stored and any(p.requires_grad for p in n.module.parameters(recurse=False))]
@@ -79,8 +81,8 @@ def _no_running_stats(seen: Seen) -> Iterator[Found]:
 @rule(
     "company",
     "wrong",
-    "In eval mode an example's output depends on the other examples of its batch, and by its mode no batch norm here "
-    "is to blame. It shows first at {first}.",
+    "In eval mode an example's output depends on the other examples of its batch, although no batch norm here is in "
+    "train mode. {where}",
     "Look there, and just in front, for batch statistics: F.batch_norm(..., training=True), a norm that is built "
     "inside forward, a submodule in a plain list, which eval() does not reach, an export in train mode, or a mean over "
     "axis 0.",
@@ -90,7 +92,8 @@ def _company(seen: Seen) -> Iterator[Found]:
     if seen.company:
         names = [seen.company.first] if seen.company.first else []
         found = [number("change of an output with its company", seen.company.change, "0, but for rounding")]
-        yield Found(names, found, first=seen.company.first or "no module of its own")
+        where = f"It shows first at {names[0]}." if names else "It shows in no single module: look at forward()."
+        yield Found(names, found, where=where)
 
 
 @rule(
@@ -111,7 +114,7 @@ def _leak(seen: Seen) -> Iterator[Found]:
     "modes-apart",
     "wrong",
     "On the same batch the outputs of train and eval mode have hardly anything in common, and the norms' running "
-    "statistics do not explain it. It begins at {first}.",
+    "statistics do not explain it. {where}",
     "Look there for something that does another thing in eval mode: statistics stored by code of one's own, a root or "
     "a mean that is missing in one branch.",
     f"{PAGE}checks",
@@ -120,11 +123,9 @@ def _modes_apart(seen: Seen) -> Iterator[Found]:
     if seen.apart is None or seen.apart[0] <= APART:
         return
     whole, first, _ = seen.apart
-    found = [number("distance of the outputs, in their spread", whole, f"below {APART:g}")]
-    yield Found([first] if first else [], found, first=first or "no module of its own")
-
-
-APART = 1.5  # healthy networks reach 0.65, without the noise of dropout
+    found = [number("difference of the modes / spread over examples", whole, f"below {APART:g}")]
+    where = f"It begins at {first}." if first else "It begins in no single module: look at forward()."
+    yield Found([first] if first else [], found, where=where)
 
 
 @rule(
@@ -137,9 +138,6 @@ APART = 1.5  # healthy networks reach 0.65, without the noise of dropout
 )
 def _no_sync(seen: Seen) -> Iterator[Found]:
     names = [n.name for n in seen.norms.values() if n.training and not isinstance(n.module, torch.nn.SyncBatchNorm)]
-    if seen.processes > 1 and seen.examples < SHARE and names:
-        found = [number("examples per process", seen.examples, f"{SHARE} or more, or SyncBatchNorm")]
+    if seen.processes > 1 and seen.examples <= FEW and names:
+        found = [number("examples per process", seen.examples, f"more than {FEW}, or SyncBatchNorm")]
         yield Found(names, found, processes=seen.processes)
-
-
-SHARE = 16

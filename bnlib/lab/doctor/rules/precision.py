@@ -16,18 +16,19 @@ DIGITS = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}  # half a step, rela
 @rule(
     "not-finite",
     "wrong",
-    "What comes out of {first} is NaN or infinite{where}.",
-    "Look at that layer's input and weights: in fp16 an overflow (65,504) is the usual cause. Use bf16, or run it in "
-    "float32.",
+    "{where} NaN or infinite.",
+    "In the data: drop such examples, and look for a division by 0 in their preparation. In a layer: look at its input "
+    "and weights. In half precision it is usually an overflow (fp16 ends at 65,504): use bf16, or float32. In "
+    "float32: a rate that diverged, or 0/0, as of a row of zeros with weight norm.",
     f"{PAGE}nan",
     explains=("stale-statistics", "modes-apart", "eps-dominates", "frozen-drifting", "half-range", "flat-units"),
 )
 def _not_finite(seen: Seen) -> Iterator[Found]:
     if seen.broken_input:
-        yield Found([], [number("batches with NaN or infinity", str(seen.broken_input), "0")], first="the data",
-                    where=", already as it is given")  # fmt: skip
+        found = [number("batches with NaN or infinity", str(seen.broken_input), "0")]
+        yield Found([], found, where="Numbers of the data, as it is given, are")
     elif seen.broken is not None:
-        yield Found([seen.broken], [number("its numbers", "not finite", "finite")], first=seen.broken, where="")
+        yield Found([seen.broken], where=f"Numbers that come out of {seen.broken} are")
 
 
 @rule(
@@ -72,7 +73,7 @@ def _half_statistics(seen: Seen) -> Iterator[Found]:
     "half-range",
     "harmful",
     "In half precision these norms are given values that {what}.",
-    "Run the layer in front in float32, or scale its weights down: behind batch norm the function stays the same.",
+    "Run the layer in front in float32, or in bf16 if its values are close to overflow.",
     f"{PAGE}nan",
 )
 def _half_range(seen: Seen) -> Iterator[Found]:

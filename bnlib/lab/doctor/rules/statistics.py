@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bnlib.lab.doctor.look import STEP, TRAIN, VAL, Moments, Norm, Seen
+from bnlib.lab.doctor.look import EVAL, STEP, TRAIN, VAL, Moments, Norm, Seen
 from bnlib.lab.doctor.report import Number, number
 from bnlib.lab.doctor.rules.rule import PAGE, Found, rule
 
@@ -42,7 +42,7 @@ class Misfit(NamedTuple):
             number("distance of the means, in standard errors", self.of_mean, f"below {ERRORS:g}"),
             number("the same, in standard deviations", self.distance, f"below {FAR:g}"),
             number("distance of the variances, in standard errors", self.of_var, f"below {ERRORS:g}"),
-            number("stored variance / seen", self.ratio, f"{1 / RATIO:g} to {RATIO:g}"),
+            number("stored variance / variance in these batches", self.ratio, f"{1 / RATIO:g} to {RATIO:g}"),
         ]
 
 
@@ -103,7 +103,8 @@ def never(norm: Norm) -> bool:
     "not-finite-statistics",
     "wrong",
     "The running statistics hold {what}, and no later batch takes it out: in eval mode what comes out is useless.",
-    "Mend what made it (one bad batch is enough), then re-estimate the statistics with update_bn.",
+    "Mend what made it (for NaN one bad batch is enough; a negative variance comes from converting or averaging), then "
+    "re-estimate the statistics with update_bn.",
     f"{PAGE}deployment",
     explains=("stale-statistics", "not-finite", "modes-apart", "frozen-drifting", "half-statistics", "other-source"),
 )
@@ -115,7 +116,11 @@ def _not_finite_statistics(seen: Seen) -> Iterator[Found]:
     if names := [name for name, count in counts.items() if count]:
         negative = any(n.var is not None and (n.var < 0).any() for n in seen.norms.values())
         what = "a negative variance" if negative else "NaN or infinity"
-        yield Found(names, [number("numbers that are not finite", sum(counts.values()), "0")], what=what)
+        yield Found(
+            names,
+            [number("numbers that are NaN, infinite, or a negative variance", sum(counts.values()), "0")],
+            what=what,
+        )
 
 
 @rule(
@@ -123,8 +128,8 @@ def _not_finite_statistics(seen: Seen) -> Iterator[Found]:
     "wrong",
     "momentum is 0: these running statistics are never updated, and in eval mode they are those of the start or of a "
     "checkpoint.",
-    "Set momentum to 0.1. To freeze a norm, put it into eval mode.",
-    f"{PAGE}defaults",
+    "Set momentum to 0.1, and re-estimate the statistics with update_bn. To freeze a norm, put it into eval mode.",
+    f"{PAGE}frozen",
     explains=("never-updated", "stale-statistics", "modes-apart"),
 )
 def _momentum_zero(seen: Seen) -> Iterator[Found]:
@@ -142,8 +147,7 @@ def _momentum_zero(seen: Seen) -> Iterator[Found]:
     explains=("stale-statistics", "too-few-updates", "modes-apart", "frozen-drifting", "other-source"),
 )
 def _never_updated(seen: Seen) -> Iterator[Found]:
-    untouched = [norm for norm in seen.norms.values() if never(norm)]
-    if names := [norm.name for norm in untouched] if seen.trained else []:
+    if names := [norm.name for norm in seen.norms.values() if never(norm) and norm.trained]:
         found = {n.name: m for n, moments in seen.using() if n.name in names and (m := misfit(n, moments))}
         yield Found(names, worst(found) if found else [number("updates", "0", "one for each step")])
 
@@ -153,7 +157,8 @@ def _never_updated(seen: Seen) -> Iterator[Found]:
     "wrong",
     "With this momentum the running statistics have seen too few batches: a good part of them is still the start, 0 "
     "and 1.",
-    "Train on, set momentum to 0.1 (Keras's 0.99 is 0.01 here), or re-estimate the statistics with update_bn.",
+    "Re-estimate them now, torch.optim.swa_utils.update_bn(loader, model); for further training set momentum to 0.1 "
+    "(Keras's 0.99 is 0.01 here).",
     f"{PAGE}checks",
     explains=("stale-statistics", "modes-apart", "frozen-drifting"),
 )
@@ -165,16 +170,17 @@ def _too_few_updates(seen: Seen) -> Iterator[Found]:
     if found:
         norm = max((seen.norms[name] for name in found), key=lambda n: n.start_left)
         share = number("share of the start that is left", norm.start_left, f"below {START:g}")
-        updates = number("momentum x updates", (norm.momentum or 0.0) * (norm.steps or 0), "5 or more")
+        updates = number("momentum x updates", (norm.momentum or 0.0) * (norm.steps or 0), "3 or more")
         yield Found(found, [share, updates, *worst(found)])
 
 
 @rule(
     "momentum-near-1",
     "harmful",
-    "momentum weighs the newest batch, and here it weighs it so much that the running statistics are hardly more than "
-    "those of the last batch.",
-    "Set momentum to 0.1: Keras's momentum is the weight of the old average, 1 minus PyTorch's.",
+    "momentum weighs the newest batch, and here it weighs it so much that the running statistics are those of the last "
+    "one to three batches.",
+    "Set momentum to 0.1 for further training (Keras's is the weight of the old average, 1 minus PyTorch's), and "
+    "re-estimate what is stored now with update_bn.",
     f"{PAGE}jumps",
     explains=("stale-statistics", "modes-apart"),
 )
@@ -182,7 +188,7 @@ def _momentum_near_1(seen: Seen) -> Iterator[Found]:
     close = [n for n in seen.norms.values() if n.stored and n.training and n.momentum is not None and n.momentum >= 0.5]
     if close:
         m = max(n.momentum or 0.0 for n in close)
-        batches = number("batches that the average is as good as", 2 / m - 1, "10 or more")
+        batches = number("batches that the average is as good as", 2 / m - 1, "5 or more")
         yield Found([n.name for n in close], [number("momentum", m, "0.01 to 0.3"), batches])
 
 
@@ -204,22 +210,18 @@ def _frozen_drifting(seen: Seen) -> Iterator[Found]:
 @rule(
     "stale-statistics",
     "wrong",
-    "The running statistics do not fit the weights: they lie further from those of these batches than noise allows"
-    "{what}.",
-    "Re-estimate them on training data with update_bn. Look for averaged weights, buffers of another checkpoint, or "
-    "training data of another kind.",
-    f"{PAGE}averaged",
+    "The running statistics do not fit these batches with these weights: they lie further off than noise allows{what}.",
+    "Re-estimate them on training data with update_bn. Look for averaged weights, buffers of another checkpoint, "
+    "training data of another kind, or calls with other inputs, as in a GAN (then pass a loss that makes them).",
+    f"{PAGE}deployment",
     explains=("modes-apart", "other-source"),
 )
 def _stale_statistics(seen: Seen) -> Iterator[Found]:
-    judged = [
-        n for n in seen.norms.values() if n.training and not early(seen, n) and not (never(n) and not seen.trained)
-    ]
-    judged = [n for n in judged if not doubled(n)]
+    judged = [n for n in seen.norms.values() if n.training and not early(seen, n) and not doubled(n)]
+    judged = [n for n in judged if n.trained or not never(n)]
     if found := misfits(seen, norms=judged):
-        yield Found(
-            found, worst(found), what=", as if they were those of standard deviations" if rooted(seen, found) else ""
-        )
+        what = "; what is stored as variances are standard deviations" if rooted(seen, found) else ""
+        yield Found(found, worst(found), what=what)
 
 
 def rooted(seen: Seen, names: Iterable[str]) -> bool:
@@ -244,7 +246,7 @@ def rooted(seen: Seen, names: Iterable[str]) -> bool:
 )
 def _other_source(seen: Seen) -> Iterator[Found]:
     away = misfits(seen, VAL)
-    own = {n.name: misfit(n, moments) for n, moments in seen.using("eval")}
+    own = {n.name: misfit(n, moments) for n, moments in seen.using(EVAL)}
     first = next(iter(seen.norms), None)  # behind it, all follows
     found = {n: m for n, m in away.items() if (o := own.get(n)) and (m.distance > 2 * o.distance or n == first)}
     if found and (name := next((n for n in seen.norms if n in found), None)):
@@ -258,7 +260,7 @@ def _other_source(seen: Seen) -> Iterator[Found]:
     "harmful",
     "One training step updates these running statistics more than once, by the same batch: the forward pass runs again "
     "while the gradient is computed, as with checkpointing.",
-    "Set momentum to 1 - sqrt(1 - momentum), or leave the norms out of what is recomputed.",
+    "Set momentum to 1 - (1 - momentum) ** (1 / k) for k updates, or leave the norms out of what is recomputed.",
     f"{PAGE}train-eval",
 )
 def _updated_twice(seen: Seen) -> Iterator[Found]:
@@ -286,7 +288,7 @@ def doubled(norm: Norm) -> tuple[float, float] | None:
     "harmful",
     "These norms are called more than once in a step, with inputs of different distributions: the running statistics "
     "become a mixture that fits neither.",
-    "Give each input its own norm, or put both into one batch.",
+    "Give each input its own norm, or put both into one batch; then re-estimate what is stored with update_bn.",
     f"{PAGE}gan",
     explains=("modes-apart", "stale-statistics"),
 )

@@ -146,8 +146,9 @@ def _growing_weights(seen: Seen) -> Iterator[Found]:
     "harmful",
     "The weights in front of these norms are so long that an update hardly turns them: the effective learning rate is "
     "divided by the square of their length.",
-    "Scale them down: with batch norm behind, the function stays the same. Against growth help weight decay, or a "
-    "lower rate at first.",
+    "Divide weights and bias by c, running_mean by c and running_var by c**2: the function stays the same, and plain "
+    "SGD's effective rate grows by c**2, so lower the rate first. Against growth help weight decay, or a lower rate at "
+    "first.",
     "12_length_and_direction.html",
 )
 def _dead_rate(seen: Seen) -> Iterator[Found]:

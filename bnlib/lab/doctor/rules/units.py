@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from bnlib.lab.doctor.look import QUIET, TRAIN, Norm, Seen, fronts
+from bnlib.lab.doctor.look import QUIET, TRAIN, Norm, Seen
 from bnlib.lab.doctor.report import number
 from bnlib.lab.doctor.rules.rule import PAGE, Found, rule
 
@@ -20,7 +20,7 @@ WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
     "All of gamma is 0, and no path leads around these norms: what comes out is the same for every example, and no "
     "gradient reaches the layers in front.",
     "Start gamma at 1. Zero is a start for the last norm of a residual block, where the sum passes by.",
-    "06_transform.html",
+    "08_training.html",
     explains=("flat-units", "dead-units", "modes-apart", "eps-dominates"),
 )
 def _zero_gamma(seen: Seen) -> Iterator[Found]:
@@ -71,8 +71,8 @@ def _flat_units(seen: Seen) -> Iterator[Found]:
 @rule(
     "dead-units",
     "harmful",
-    "Behind these norms many channels are zero for every example: beta lies so far below that ReLU lets nothing "
-    "through, and their gradient is zero.",
+    "Behind these norms many channels are zero for every example: beta lies so far below 0, beside gamma, that ReLU "
+    "lets nothing through, and their gradient is zero.",
     "Lower the learning rate, or start beta at 0 again for these channels; look for a step that threw them off.",
     "06_transform.html",
 )
@@ -116,13 +116,8 @@ def _saturated_units(seen: Seen) -> Iterator[Found]:
     f"{PAGE}bias",
 )
 def _bias_before_norm(seen: Seen) -> Iterator[Found]:
-    names = [
-        front.producer
-        for front in fronts(seen)
-        if (bias := getattr(seen.kinds[front.producer], "bias", None)) is not None and bias.requires_grad
-    ]
-    if names:
-        yield Found(dict.fromkeys(names), [number("layers with such a bias", str(len(set(names))), "0")])
+    if seen.idle:
+        yield Found(seen.idle, [number("layers with such a bias", str(len(seen.idle)), "0")])
 
 
 @rule(

@@ -50,7 +50,8 @@ const bookSearch = (() => {
   function term(word) {
     if (!terms.has(word)) {
       const lower = spelt(GREEK[word] ?? word.toLowerCase());
-      if (NO_NEWS.has(lower)) terms.set(word, /^[A-Z]{2,}$/.test(word) ? word : null); // IN is instance norm
+      if (/^\d+\.\d{3,}$/.test(lower)) terms.set(word, null); // a measured number, which nobody types
+      else if (NO_NEWS.has(lower)) terms.set(word, /^[A-Z]{2,}$/.test(word) ? word : null); // IN is instance norm
       else terms.set(word, /^[a-z]{3,}$/.test(lower) ? stem(lower) : lower);
     }
     return terms.get(word);

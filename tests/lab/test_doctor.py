@@ -9,6 +9,7 @@ import runpy
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,15 @@ def bad_inputs() -> Iterator[tuple[str, dict[str, Any], str]]:
     yield "a loss for each", several, "give one number"
     wrong = {"model": model, "batches": pairs(), "deployed": lambda x: x}
     yield "another output", wrong, "give the same outputs"
+    yield "a number", {"model": model, "batches": 5}, "batches is 5"
+    yield (
+        "an empty tensor",
+        {"model": model, "batches": [pairs()[0], torch.zeros(0, 64)]},
+        r"batches\[1\] has no example",
+    )
+    yield "True", {"model": model, "batches": pairs(), "at_most": True}, "at_most is True"
+    yield "lazy", {"model": nn.LazyLinear(3), "batches": pairs()}, "lazy modules"
+    yield "meta", {"model": nn.Linear(64, 3, device="meta"), "batches": pairs()}, "meta device"
 
 
 @pytest.mark.parametrize(("given", "message"), [(g, m) for _, g, m in bad_inputs()], ids=[n for n, *_ in bad_inputs()])
@@ -342,6 +352,12 @@ def sick():
 
 def wrong():
     return 3
+
+def misspelt():
+    return healthy() | {"losss": None}
+
+def raises():
+    raise RuntimeError("here")
 """
 
 
@@ -368,9 +384,139 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         "patients:nobody": "was not found",
         "nobody:healthy": "was not found",
         "patients:wrong": "returned a int",
+        "patients:misspelt": "returned losss",
+        "patients:raises": "RuntimeError: here",
     }.items():
         assert run([name]) == 2
         assert message in capsys.readouterr().err
+
+
+# What reviews found: traces elsewhere, and healthy models that were spoken of
+
+
+class Angular(nn.Module):
+    """A loss with parameters and a batch norm of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.centres = nn.BatchNorm1d(10), nn.Parameter(torch.randn(10, 10))
+
+    def forward(self, out: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(self.norm(out) @ self.centres, y)
+
+
+def test_what_belongs_to_loss_and_deployed_is_put_back_as_well():
+    torch.manual_seed(0)
+    model, loss = trained(fresh_chain).train(), Angular()
+    deployed = copy.deepcopy(model).train()
+    optimizer = torch.optim.Adam([*model.parameters(), *loss.parameters()])
+    before = [state(module, optimizer) for module in (model, loss, deployed)]
+    examine(model, pairs(), optimizer=optimizer, loss=loss, deployed=deployed)
+    assert [state(module, optimizer) for module in (model, loss, deployed)] == before
+
+
+def test_an_optimizer_that_steps_in_the_backward_pass_does_not():
+    model = trained(fresh_chain).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for p in model.parameters():
+        p.register_post_accumulate_grad_hook(lambda p: optimizer.step())
+    before = state(model, optimizer)
+    examine(model, pairs(), loss=F.cross_entropy)
+    assert state(model, optimizer) == before
+    F.cross_entropy(model(pairs()[0][0]), pairs()[0][1]).backward()  # the hooks are there again
+    assert state(model, optimizer) != before
+
+
+class Overwriting(nn.Module):
+    """Standardizes its inputs in place."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x.sub_(3.0).div_(2.0))
+
+
+def test_a_model_that_writes_into_its_inputs():
+    batches = [(2 * x + 3, y) for x, y in pairs()]
+    kept = copy.deepcopy(batches)
+    report = examine(Overwriting(trained(fresh_chain)).eval(), batches)
+    assert not report.findings, report
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(batches, kept, strict=True))
+
+
+def healthy() -> Iterator[tuple[str, dict[str, Any]]]:
+    backbone: Any = trained(fresh_chain)
+    head = nn.Sequential(nn.Linear(10, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
+    tuned = nn.Sequential(backbone, head)
+    yield "a new head with a norm", {"model": tuned.train(), "loss": F.cross_entropy, "optimizer": sgd(tuned, 0.01)}
+    new = fresh_chain()
+    yield "Adagrad has a state from the start", {"model": new, "optimizer": torch.optim.Adagrad(new.parameters())}
+    single = [(x[:1], y[:1]) for x, y in pairs()]
+    yield "single examples in use", {"model": trained(fresh_chain).eval(), "batches": single}
+    few = [(x[:4], y[:4]) for x, y in pairs()]
+    yield "small batches in use", {"model": trained(fresh_chain).eval(), "batches": few}
+    one = [(x, torch.zeros_like(y)) for x, y in pairs()]
+    yield "data of one class", {"model": trained(fresh_chain).eval(), "batches": one}
+    masked = nn.Sequential(trained(fresh_chain), Masking())
+    yield "a mask of minus infinity", {"model": masked.eval()}
+    lbfgs = torch.optim.LBFGS(backbone.parameters())
+    yield "LBFGS", {"model": backbone.train(), "loss": F.cross_entropy, "optimizer": lbfgs}
+    recurrent = TimeFirst()
+    yield "time on the first axis", {"model": recurrent.eval(), "batches": [x.view(-1, 8, 8) for x, _ in pairs()]}
+
+
+class Masking(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, torch.full_like(x, -math.inf)], 1)
+
+
+class TimeFirst(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.LSTM(8, 5, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.recurrent(x)[0]
+
+
+@pytest.mark.parametrize(("what", "given"), list(healthy()), ids=[what for what, _ in healthy()])
+def test_it_is_silent_on_what_reviews_found_healthy(what: str, given: dict[str, Any]):
+    report = examine(given.pop("model"), given.pop("batches", pairs()), **given)
+    assert not report.findings, report
+    if what in ("LBFGS", "single examples in use", "time on the first axis"):
+        assert report.unsettled
+
+
+def test_a_bias_that_also_goes_elsewhere_is_not_idle():
+    class Skip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.norm, self.last = nn.Linear(64, 20), nn.BatchNorm1d(20), nn.Linear(20, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.linear(x)
+            return self.last(h + self.norm(h).relu())
+
+    torch.manual_seed(0)
+    assert not examine(Skip().train(), pairs(), loss=F.cross_entropy).findings
+
+
+def test_an_output_in_a_dataclass_is_looked_at():
+    @dataclass
+    class Output:
+        logits: Tensor
+
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = trained(fresh_chain)
+
+        def forward(self, x: Tensor) -> Output:
+            return Output(F.batch_norm(self.inner(x), None, None, training=True))
+
+    assert [finding.rule for finding in examine(Wrapped().eval(), pairs()).findings] == ["company"]
 
 
 # The page for practitioners

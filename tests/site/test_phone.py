@@ -25,7 +25,7 @@ TOO_SMALL = """([points, dpi, legible]) => [
 ASTRAY = """async () => {
     const selector = "pre, .math-scroll, .bn-figure, .pst-scrollable-table-container, .output.text_html";
     const all = [...document.querySelectorAll(selector)];
-    const wide = all.filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth);
+    const wide = all.filter(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth > 1);  // 1 is rounding
     const name = ({ className, textContent }) => `"${className}" ${textContent.trim().slice(0, 40)}`;
     const cue = element => [element.dataset.more, getComputedStyle(element).maskImage !== "none"].join();
     const silent = wide.filter(element => cue(element) !== "right,true");

@@ -1,6 +1,7 @@
 """To look at a model and leave no trace: what it was is put back, bit for bit, whatever happens in between."""
 
 import random
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ def untouched(*roots: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[None]:
     """
     modules = [_Kept(m) for m in {id(m): m for root in roots for m in root.modules()}.values()]
     tensors = {id(t): t for t in [*(t for kept in modules for t in kept.tensors()), *more]}.values()
-    hooks = [(t, getattr(t, _HOOKS)) for t in tensors if t.is_leaf]
+    hooks = [(t, own) for t in tensors if t.is_leaf and (own := getattr(t, _HOOKS)) is not None]
     values = [(t, t.detach().clone(), t.grad if t.is_leaf else None, t.requires_grad) for t in tensors]
     devices = sorted({t.device.index for t in tensors if t.device.type == "cuda" and t.device.index is not None})
     others = sorted({t.device.type for t in tensors} - {"cpu", "cuda"})
@@ -30,7 +31,8 @@ def untouched(*roots: nn.Module, more: Iterable[Tensor] = ()) -> Iterator[None]:
     for t in tensors:
         if t.is_leaf:
             t.grad = None  # nothing is added to a gradient that is waiting for its step
-            setattr(t, _HOOKS, None)  # some step an optimizer
+    for t, _ in hooks:
+        setattr(t, _HOOKS, OrderedDict())  # some step an optimizer; None would leave them in place
     try:
         yield
     finally:

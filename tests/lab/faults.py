@@ -1378,9 +1378,9 @@ FAULTS = (
     ),
     Fault(
         "dropout-before-norm",
-        "dropout of 0.3 in front of a convolution and its norm",
+        "dropout of 0.5 in front of a convolution and its norm",
         "https://github.com/FengAoWang/TMO-Net/issues/12",
-        lambda: dropped_out_conv(0.3),
+        lambda: dropped_out_conv(0.5),
         conv_going_on,
     ),
     Fault("flat-units", "half of the pixels are blank", "", lambda: normed_pixels(20), lambda: normed_pixels(0)),

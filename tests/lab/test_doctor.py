@@ -192,16 +192,17 @@ def statistics_of(x: Tensor, momentum: float, batches: int, generator: torch.Gen
     return norm
 
 
+@pytest.mark.parametrize("momentum", [0.1, 0.5])
 @pytest.mark.parametrize("shift", [0.0, 0.3, 1.0])
-def test_the_misfit_is_counted_in_standard_errors(shift: float):
-    """Batches of 50, momentum 0.1, eight fresh batches: the errors are those of m / (2 - m) + 1 / 8 of a mean's."""
+def test_the_misfit_is_counted_in_standard_errors(shift: float, momentum: float):
+    """Of batches of 50, with eight fresh ones: a mean's variance times m / (2 - m) + 1 / 8."""
     generator = torch.Generator().manual_seed(0)
     scale = 1 + torch.rand(200, generator=generator, dtype=torch.float64)
     x = scale * torch.randn(5000, 200, generator=generator, dtype=torch.float64) + 3
-    norm = statistics_of(x, 0.1, 100, generator)
+    norm = statistics_of(x, momentum, 100, generator)
     fresh = [(x[torch.randperm(5000, generator=generator)[:50]] + shift * scale, None) for _ in range(8)]
     seen = look_of(norm, [x for x, _ in fresh])
-    noise = math.sqrt((0.1 / 1.9 + 1 / 8) / 50)
+    noise = math.sqrt((momentum / (2 - momentum) + 1 / 8) / 50)
     assert seen.distance == pytest.approx(shift, abs=0.1)
     assert seen.ratio == pytest.approx(1, abs=0.1)
     if shift:
@@ -464,6 +465,7 @@ def healthy() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "a mask of minus infinity", {"model": masked.eval()}
     lbfgs = torch.optim.LBFGS(backbone.parameters())
     yield "LBFGS", {"model": backbone.train(), "loss": F.cross_entropy, "optimizer": lbfgs}
+    yield "a head and a residual block that start at 0", {"model": ZeroStart().train(), "loss": F.cross_entropy}
     recurrent = TimeFirst()
     yield "time on the first axis", {"model": recurrent.eval(), "batches": [x.view(-1, 8, 8) for x, _ in pairs()]}
 
@@ -471,6 +473,17 @@ def healthy() -> Iterator[tuple[str, dict[str, Any]]]:
 class Masking(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, torch.full_like(x, -math.inf)], 1)
+
+
+class ZeroStart(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm, self.head = nn.Linear(64, 64, bias=False), nn.BatchNorm1d(64), nn.Linear(64, 10)
+        nn.init.zeros_(self.norm.weight)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((x + self.norm(self.linear(x))).relu())
 
 
 class TimeFirst(nn.Module):

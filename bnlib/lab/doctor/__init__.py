@@ -145,7 +145,7 @@ def _seen(
     given = {name: m.training for name, m in seen.kinds.items()}
     seen.others = {n: given[n] for n, m in seen.kinds.items() if isinstance(m, nn.modules.dropout._DropoutNd)}
     norms = [m for m in model.modules() if look.is_norm(m)]
-    described = {n: look.described(n, m, m.training) for n, m in seen.kinds.items() if look.is_norm(m)}
+    described = {n: look.described(n, m) for n, m in seen.kinds.items() if look.is_norm(m)}
     seen.norms = described
     seen.switchable = look.switch(model, model.training)
     for name, m in seen.kinds.items():  # an overridden train() may have changed them
@@ -307,13 +307,13 @@ class _Looking:
             return
         whole = look.distance(of_eval.result, one.result, other.result)
         if not of_eval.names == one.names == other.names:
-            self.seen.apart = whole, "", whole
+            self.seen.apart = whole, ""
             return
         for name, a, b, c in zip(of_eval.names, of_eval.outputs, one.outputs, other.outputs, strict=True):
-            if (own := look.distance(a, b, c)) > rules.APART:
-                self.seen.apart = whole, name, own
+            if look.distance(a, b, c) > rules.APART:
+                self.seen.apart = whole, name
                 return
-        self.seen.apart = whole, "", 0.0
+        self.seen.apart = whole, ""
 
     def trial(self, batch: Batch, loss: Callable[..., Tensor]) -> None:
         """A few steps; where norms are frozen and the loss grows, again with the batch's statistics."""

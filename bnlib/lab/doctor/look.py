@@ -41,7 +41,6 @@ class Moments(NamedTuple):
     """Of several calls together: means over them, in float64, (C,) each."""
 
     mean: Tensor
-    var: Tensor  # of all values, as if they had been one batch
     each: Tensor  # the batches' variances, averaged, as running statistics are
     spread: Tensor  # the variance of the batches' means; nan for one batch
     between: Tensor
@@ -138,7 +137,6 @@ def together(calls: Sequence[Call]) -> Moments | None:
     counts = [call.values for call in calls]
     return Moments(
         mean,
-        each.mean(0) + (means - mean).square().mean(0),
         each.mean(0),
         means.var(0) if len(calls) > 1 else torch.full_like(mean, math.nan),
         known.mean(0) if len(known) else torch.full_like(mean, math.nan),
@@ -209,7 +207,7 @@ class Seen:
     kinds: dict[str, nn.Module] = field(default_factory=dict)
     raised: str = ""
     company: Company | None = None
-    apart: tuple[float, str, float] | None = None
+    apart: tuple[float, str] | None = None
     broken: str | None = None
     broken_input: int = 0
     constant: bool = False
@@ -238,14 +236,14 @@ def is_norm(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) or own
 
 
-def described(name: str, module: nn.Module, training: bool) -> Norm:
+def described(name: str, module: nn.Module) -> Norm:
     """A norm as it was handed over; one without a momentum, such as a frozen or a traced one, never uses the batch."""
     mean, var = getattr(module, "running_mean", None), getattr(module, "running_var", None)
     count = getattr(module, "num_batches_tracked", None)
     return Norm(
         name or type(module).__name__,
         module,
-        training and hasattr(module, "momentum"),
+        module.training and hasattr(module, "momentum"),
         module.training and hasattr(module, "momentum"),
         mean.detach().double().cpu().clone() if isinstance(mean, Tensor) else None,
         var.detach().double().cpu().clone() if isinstance(var, Tensor) else None,
@@ -587,7 +585,6 @@ def tried(
     batch: Batch,
     loss: Callable[..., Tensor],
     optimizer: torch.optim.Optimizer | None,
-    steps: int = STEPS,
 ) -> Trial:
     """Train for a few steps on one batch, in the modes that are set; the caller puts everything back."""
     model = seen.model
@@ -622,7 +619,7 @@ def tried(
             raise
 
     with hooked(handles), torch.enable_grad():
-        for _ in range(steps if own else 1):
+        for _ in range(STEPS if own else 1):
             for p in model.parameters() if own is None else params:
                 p.grad = None
             before = {name: w.detach().clone() for name, w in weights.items()}

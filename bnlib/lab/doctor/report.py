@@ -139,8 +139,8 @@ def number(name: str, seen: Any, expected: str) -> Number:
     return Number(name, seen if isinstance(seen, str) else rounded(seen), expected)
 
 
-def rounded(value: float, digits: int = 2) -> str:
+def rounded(value: float) -> str:
     """Two digits, without an exponent where it is short without."""
     if isinstance(value, int) or value != value:
         return str(value)
-    return f"{float(f'{value:.{digits}g}'):g}"
+    return f"{float(f'{value:.2g}'):g}"

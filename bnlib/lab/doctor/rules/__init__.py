@@ -7,7 +7,7 @@ stands first in the catalogue is named first.
 from bnlib.lab.doctor.look import Norm, Seen
 from bnlib.lab.doctor.report import SEVERITIES, Finding, Report
 
-# In the order of the catalogue.
+# Importing a module enters its rules into the catalogue, in this order.
 from bnlib.lab.doctor.rules import (  # noqa: F401
     batches,
     deployed,

@@ -12,6 +12,7 @@ from bnlib.lab.doctor.rules.rule import PAGE, Found, rule
 FEW = 8  # values behind a mean, counted as independent ones
 UNEQUAL = 4.0  # variance of the batches' means over what sampling allows
 CHANCE = 1e-6
+NOISE = 1.3  # variance with train mode's noise over that without
 
 
 @rule(
@@ -121,6 +122,3 @@ def _dropout_before_norm(seen: Seen) -> Iterator[Found]:
     if found:
         worst = max(found.values())
         yield Found(found, [number("variance with the noise / without", worst, f"about 1, below {NOISE:g}")])
-
-
-NOISE = 1.3

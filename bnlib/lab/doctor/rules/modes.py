@@ -34,6 +34,7 @@ def _train_mode_on(seen: Seen) -> Iterator[Found]:
     "The model is in eval mode, but these modules are in train mode.",
     "Call model.eval() once more, last; look for a train() in a hook, a callback or a submodule.",
     f"{PAGE}checks",
+    explains=("company",),
 )
 def _left_in_train(seen: Seen) -> Iterator[Found]:
     if seen.was_training or not seen.switchable:
@@ -122,7 +123,7 @@ def _leak(seen: Seen) -> Iterator[Found]:
 def _modes_apart(seen: Seen) -> Iterator[Found]:
     if seen.apart is None or seen.apart[0] <= APART:
         return
-    whole, first, _ = seen.apart
+    whole, first = seen.apart
     found = [number("difference of the modes / spread over examples", whole, f"below {APART:g}")]
     where = f"It begins at {first}." if first else "It begins in no single module: look at forward()."
     yield Found([first] if first else [], found, where=where)

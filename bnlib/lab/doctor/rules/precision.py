@@ -89,7 +89,9 @@ def _half_range(seen: Seen) -> Iterator[Found]:
             coarse[norm.name] = step
     if large:
         top = max(large.values())
-        yield Found(large, [number("largest value", top, "below a quarter of 65,504")], what="are close to overflow")
+        yield Found(
+            large, [number("largest value", top, "below a quarter of the largest number")], what="are close to overflow"
+        )
     elif coarse:
         worst = max(coarse.values())
         step = number("rounding error, in standard deviations", worst, "below 0.1")

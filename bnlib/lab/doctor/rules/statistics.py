@@ -50,7 +50,7 @@ def misfit(norm: Norm, seen: Moments) -> Misfit | None:
     """How far a norm's stored statistics are from those of its inputs; None where nothing can be said."""
     if norm.mean is None or norm.var is None or not (norm.mean.isfinite().all() and norm.var.isfinite().all()):
         return None
-    if not seen.var.isfinite().all() or len(seen.mean) != len(norm.mean):
+    if not seen.each.isfinite().all() or len(seen.mean) != len(norm.mean):
         return None
     varies = seen.varies
     if not varies.any():

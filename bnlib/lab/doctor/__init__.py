@@ -4,6 +4,8 @@
 package.module:factory``, where the factory returns the arguments of :func:`examine`, by name, in a dict.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable, Iterable
 from functools import partial

@@ -1,5 +1,7 @@
 """``python -m bnlib.lab.doctor package.module:factory``: examine what the factory returns, and print the report."""
 
+from __future__ import annotations
+
 import argparse
 import importlib
 import inspect

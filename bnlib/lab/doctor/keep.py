@@ -1,5 +1,7 @@
 """To look at a model and leave no trace: what it was is put back, bit for bit, whatever happens in between."""
 
+from __future__ import annotations
+
 import random
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator

@@ -1,5 +1,7 @@
 """What is seen of a model: the moments at every batch norm in each mode, who depends on whom, and a few trial steps."""
 
+from __future__ import annotations
+
 import copy
 import math
 import weakref

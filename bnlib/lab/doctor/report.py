@@ -1,5 +1,7 @@
 """What the doctor says: findings, worst first, as text, as HTML and as JSON."""
 
+from __future__ import annotations
+
 import html
 import json
 import textwrap

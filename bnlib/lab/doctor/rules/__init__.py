@@ -4,6 +4,8 @@ A new rule is one function under :func:`bnlib.lab.doctor.rules.rule.rule`. Among
 stands first in the catalogue is named first.
 """
 
+from __future__ import annotations
+
 from bnlib.lab.doctor.look import Norm, Seen
 from bnlib.lab.doctor.report import SEVERITIES, Finding, Report
 

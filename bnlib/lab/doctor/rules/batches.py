@@ -1,5 +1,7 @@
 """What the batches are made of, and how large they are."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 

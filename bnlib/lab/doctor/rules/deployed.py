@@ -1,5 +1,7 @@
 """What answers in use, beside the model: exports and folds."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 

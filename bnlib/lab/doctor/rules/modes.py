@@ -1,5 +1,7 @@
 """Who uses the batch, and who should."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import torch

@@ -1,5 +1,7 @@
 """Numbers that are not finite, and half precision."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import torch

@@ -1,5 +1,7 @@
 """What a rule of the doctor is: a small function beside its sentence."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any

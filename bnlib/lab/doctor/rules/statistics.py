@@ -1,5 +1,7 @@
 """Running statistics: whether they fit the weights and what arrives."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple

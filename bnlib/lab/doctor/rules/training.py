@@ -1,5 +1,7 @@
 """What the optimizer does to weights, gamma and beta, and what is frozen."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from statistics import median

@@ -1,5 +1,7 @@
 """Units around a batch norm: flat, dead, saturated; biases and gammas that do nothing."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from torch import nn
